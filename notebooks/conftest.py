@@ -1,0 +1,47 @@
+"""For `pytest --nbval notebooks`: one practice server for all notebooks, which attach to it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+PROJECT = str(Path(__file__).resolve().parent.parent)
+_server = None
+
+
+def pytest_collectstart(collector):
+    """Warnings name the kernel's process number, so they are not compared (none is stored:
+    tests/test_notebook_rules.py sees to that)."""
+    if type(collector).__name__ == "IPyNbFile":
+        collector.skip_compare += ("stderr",)
+
+
+def pytest_collection_finish(session):
+    """Launch only when notebook cells were really collected and will be run."""
+    global _server
+    cells = any(type(item).__name__ == "IPyNbCell" for item in session.items)
+    if not cells or session.config.option.collectonly or session.testsfailed:
+        return
+    os.environ.setdefault("RERANK_PROFILE", "practice")
+    if os.environ["RERANK_PROFILE"] == "practice":
+        for name in ("RERANK_URL", "RERANK_API_KEY"):
+            os.environ.pop(name, None)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    paths = [PROJECT, os.environ.get("PYTHONPATH", "")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+    if PROJECT not in sys.path:
+        sys.path.insert(0, PROJECT)
+    from rerank_kit import launch, machine
+
+    # A practice server gets a port of its own: 8000 may be somebody's choice for later.
+    practice = os.environ["RERANK_PROFILE"] == "practice"
+    _server = launch(os.environ["RERANK_PROFILE"], port=machine.free_port() if practice else None)
+
+
+def pytest_sessionfinish(session):
+    """Stop it if it was started here."""
+    global _server
+    if _server is not None:
+        _server.stop()
+        _server = None

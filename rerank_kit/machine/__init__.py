@@ -1,0 +1,34 @@
+"""What this machine has: GPU and driver, memory, disk, hubs, the installed vLLM. Only looks.
+
+gpu.py the cards, host.py the machine around them, network.py the hubs, findings.py the lines.
+"""
+
+from __future__ import annotations
+
+from rerank_kit.machine.findings import Finding, report
+from rerank_kit.machine.gpu import Gpu, Holder, gpus, parse_nvidia_smi
+from rerank_kit.machine.host import (
+    HostMemory,
+    cpu_flags,
+    free_port,
+    host_memory,
+    installed_vllm,
+    port_is_free,
+)
+from rerank_kit.models import GIB
+
+__all__ = [
+    "GIB",
+    "Finding",
+    "Gpu",
+    "Holder",
+    "HostMemory",
+    "cpu_flags",
+    "free_port",
+    "gpus",
+    "host_memory",
+    "installed_vllm",
+    "parse_nvidia_smi",
+    "port_is_free",
+    "report",
+]

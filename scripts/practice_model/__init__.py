@@ -1,0 +1,1 @@
+"""Trains, measures and describes the small model that the free notebooks use."""

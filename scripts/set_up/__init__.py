@@ -1,0 +1,1 @@
+"""Set-up of the environment: standard library only, runs before anything is installed."""

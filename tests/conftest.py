@@ -1,0 +1,58 @@
+"""Shared by all tests: a state folder of their own, and ONE practice server for the session."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+# Before rerank_kit is used: test servers must not be mistaken for the user's own.
+os.environ["RERANK_KIT_STATE_DIR"] = tempfile.mkdtemp(prefix="rerank-kit-tests-")
+for name in ("RERANK_URL", "RERANK_API_KEY", "PYTHONDONTWRITEBYTECODE"):
+    os.environ.pop(name, None)
+# The offline switches that the practice profile uses, for the transformers oracle as well.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import pytest  # noqa: E402
+
+from rerank_kit import Reranker, Server, launch, registry  # noqa: E402
+from rerank_kit.models import practice_model_dir  # noqa: E402
+from rerank_kit.server.server import stop_record  # noqa: E402
+
+REPOSITORY = Path(__file__).parent.parent
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """The live practice server, started when the first test asks for it."""
+    running = launch("practice")
+    yield running
+    report = running.stop(force=True)
+    assert not report.survivors, report.details
+
+
+@pytest.fixture(scope="session")
+def reranker(server: Server) -> Reranker:
+    return server.reranker()
+
+
+@pytest.fixture(scope="session")
+def oracle() -> object:
+    """The official recipe, run with transformers in float32 on the practice model."""
+    from official_recipe import OfficialRecipe
+
+    return OfficialRecipe(practice_model_dir())
+
+
+@pytest.fixture
+def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A state folder of one test's own: its servers are strangers to the session's. A test that
+    fails half-way leaves none of them behind."""
+    monkeypatch.setenv("RERANK_KIT_STATE_DIR", str(tmp_path / "state"))
+    yield tmp_path / "state"
+    for record in registry.living():
+        if record.pid != os.getpid():
+            stop_record(record)

@@ -1,0 +1,241 @@
+"""The diagnosis of server logs: every log in tests/logs is written by us in the programs' format.
+
+tests/logs/FAMILY/NAME.log must be diagnosed as FAMILY; `none` holds healthy logs with warnings
+that frighten, `unknown` logs that say nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from rerank_kit.errors import FileInputError
+from rerank_kit.server.diagnosis import Diagnosis, diagnose
+from rerank_kit.server.logs import parse_line
+from rerank_kit.server.remedies import fill_text, gibibytes
+from rerank_kit.server.signatures import catalogue
+
+LOGS = Path(__file__).parent / "logs"
+FILES = sorted(LOGS.glob("*/*.log"))
+FAMILIES = (
+    "gpu_oom_load gpu_oom_warmup gpu_oom_runtime kv_cache_too_small gpu_busy host_oom disk_full "
+    "unsupported_architecture wrong_runner wrong_scores bad_request dtype_unsupported kernel_build "
+    "driver_mismatch no_gpu hub_unreachable hub_auth bad_model_path port_in_use stalled "
+    "unreachable auth request_too_long quantization parallel_size bad_argument corrupt_download "
+    "other unknown none"
+).split()
+
+
+def read(family: str, name: str) -> Diagnosis:
+    return diagnose(LOGS / family / f"{name}.log")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_family(path: Path) -> None:
+    found = diagnose(path)
+    assert found.family == path.parent.name, str(found)
+    if found.family not in ("none", "unknown"):
+        assert found.evidence, "a failure without evidence"
+        assert found.fixes, "a failure without a fix"
+        lines = path.read_bytes().split(b"\n")
+        for item in found.evidence:
+            shown = lines[item.line - 1].decode().split("\r")
+            assert any(item.text[:40] in piece or "{" in piece for piece in shown)
+
+
+def test_every_family_is_described_and_has_three_logs() -> None:
+    assert set(catalogue().families) == set(FAMILIES)
+    for family in FAMILIES:
+        assert len([path for path in FILES if path.parent.name == family]) >= 3, family
+
+
+def test_no_text_is_left_unfilled() -> None:
+    for path in FILES:
+        assert not re.search(r"\{\w+\}", str(diagnose(path))), path
+
+
+def test_as_dict_has_the_stable_keys() -> None:
+    found = read("kv_cache_too_small", "length_032").as_dict()
+    keys = ["family", "confidence", "stage", "title", "cause", "evidence", "fixes", "numbers"]
+    assert list(found) == keys
+    assert list(found["evidence"][0]) == ["line", "text"]
+    assert list(found["fixes"][0]) == ["kind", "change", "why"]
+    json.dumps(found)
+
+
+def test_fixes_carry_values_computed_from_the_log() -> None:
+    assert read("kv_cache_too_small", "length_032").fixes[0].change == "--max-model-len 16640"
+    # without the suggested length: 32768 tokens x 1.98 / 4.50 GB, in steps of 256
+    assert read("kv_cache_too_small", "length_08").fixes[0].change == "--max-model-len 14336"
+    assert read("kv_cache_too_small", "v0_length").fixes[0].change == "--max-model-len 20224"
+    changes = [fix.change for fix in read("gpu_busy", "free_032").fixes]
+    assert "--gpu-memory-utilization 0.19" in changes  # (5.11 - 0.5) / 23.56
+    assert read("bad_argument", "length_08").fixes[0].change == "--max-model-len 40960"
+    assert read("parallel_size", "heads_08").fixes[0].change == "--tensor-parallel-size 2"
+    assert read("port_in_use", "docker").fixes[0].change == "--port 8001"
+    assert read("gpu_oom_warmup", "profile_v1_032").fixes[0].change.endswith(" 8192")
+
+
+def test_an_explicit_cache_size_is_what_is_raised_or_dropped() -> None:
+    """Beside --kv-cache-memory-bytes the utilisation does not size the cache."""
+    found = read("kv_cache_too_small", "bytes_none")
+    assert found.fixes[0].change.startswith("Leave out --kv-cache-memory-bytes 1000000")
+    assert "--gpu-memory-utilization" not in "".join(fix.change for fix in found.fixes)
+    # 0.88 GiB are needed, as rounded: 0.89 GiB in bytes, in whole MiB
+    found = read("kv_cache_too_small", "bytes_length")
+    assert found.fixes[0].change == f"--kv-cache-memory-bytes {912 * 2**20}"
+
+
+def test_a_refused_flag_is_named_with_its_line() -> None:
+    found = read("bad_argument", "api_server")
+    assert found.evidence[0].line == 4
+    assert "--no-such-flag" in found.cause
+
+
+def test_a_cause_never_comes_out_empty() -> None:
+    """Each has a sentence that needs no number of the log."""
+    known = catalogue()
+    for about in (*known.families.values(), *known.signatures):
+        assert not about.cause or fill_text(about.cause, {}), about.cause
+        assert not about.title or fill_text(about.title, {}), about.title
+
+
+def test_an_unknown_variable_is_never_the_cause() -> None:
+    line = "WARNING 11-20 09:51:03 [interface.py:1457] Unknown vLLM environment variable detected"
+    assert diagnose([f"{line}: VLLM_X"]).family in ("unknown", "none")
+    assert diagnose([line, "ValueError: No available memory for the cache blocks."]).fixes
+
+
+def test_a_failure_before_the_end_of_a_server_still_counts() -> None:
+    """A stop explains what follows it, not what came before."""
+    up = ["INFO:     Application startup complete."]
+    death = ["ERROR 11-20 09:51:03 [core.py:1512] torch.OutOfMemoryError: CUDA out of memory."]
+    assert diagnose([*up, *death, "INFO:     Shutting down"]).family == "gpu_oom_runtime"
+    assert diagnose([*up, "INFO:     Shutting down", *death]).family == "none"
+
+
+def test_an_ordinary_word_is_not_taken_for_a_level() -> None:
+    [message] = parse_line("ERROR 03-10 08:07:20 [core.py:302] Error retrieving file list: x")
+    assert message.text == "Error retrieving file list: x"
+
+
+def test_the_index_finds_what_looking_for_each_would_find() -> None:
+    known = catalogue()
+    for path in FILES:
+        for line in path.read_text(errors="replace").split("\n"):
+            plain = [i for i, s in enumerate(known.signatures) if s.hint in line]
+            assert known.index.found_in(line) == plain
+
+
+def test_the_first_cause_wins_over_a_later_failure() -> None:
+    assert read("kv_cache_too_small", "then_port").family == "kv_cache_too_small"
+
+
+def test_a_wrapper_alone_is_not_a_cause() -> None:
+    """ "Engine core initialization failed" only says that the cause stands elsewhere."""
+    found = read("unknown", "wrapper_only")
+    assert (found.family, found.confidence) == ("unknown", "unknown")
+
+
+def test_memory_held_by_another_process_is_not_a_model_too_large() -> None:
+    assert read("gpu_busy", "oom_by_other_process").numbers["others_gib"] > 20
+
+
+def test_killed_without_a_word() -> None:
+    healthy = ["INFO 04-09 05:39:36 [gpu_model_runner.py:1329] Starting to load model x..."]
+    for status in (-9, 137):
+        found = diagnose(healthy, exit_status=status)
+        assert (found.family, found.confidence) == ("host_oom", "likely")
+    assert diagnose([], exit_status=-9).family == "host_oom"
+    assert diagnose([], exit_status=1).family == "unknown"
+    assert diagnose([]).family == "unknown"
+    assert diagnose(healthy, exit_status=0).family == "none"
+
+
+def test_stage() -> None:
+    assert read("gpu_oom_runtime", "v1_032").stage == "serving"
+    assert read("disk_full", "errno28").stage == "download"
+
+
+def test_nothing_is_certain_that_only_mentions_a_failure() -> None:
+    text = "Somebody wrote: torch.OutOfMemoryError: CUDA out of memory in a log."
+    assert diagnose([text]).confidence != "certain"
+
+
+def test_prefixes_colours_and_progress_bars() -> None:
+    lines = [
+        "\x1b[36m(RayWorkerWrapper pid=3, ip=10.0.0.1)\x1b[0m ERROR 04-17 15:11:18 [w.py:6] X: y",
+        "vllm-1  | ERROR 11-18 18:07:36 engine.py:366] X: y",
+        "2025-03-10T15:07:20.1Z stderr F ERROR 03-10 08:07:20 [core.py:302] X: y",
+        "[2025-03-10T15:07:20Z] (VllmWorker rank=1 pid=9) ERROR 03-10 08:07:20 [a/b.py:3] X: y",
+        '{"log":"ERROR 03-10 08:07:20 [core.py:302] X: y\\n","stream":"stderr"}',
+    ]
+    for line in lines:
+        [message] = parse_line(line)
+        assert (message.text, message.level) == ("X: y", "ERROR"), line
+    assert [m.text for m in parse_line("0% done\r50% done\rOSError: no")][-1] == "OSError: no"
+
+
+def test_every_signature_can_be_reached_through_the_quick_look() -> None:
+    known = catalogue()
+    for signature in known.signatures:
+        assert any(word in signature.hint for word in known.words), signature.regex.pattern
+
+
+def test_binary_junk_and_missing_files(tmp_path: Path) -> None:
+    junk = tmp_path / "junk.log"
+    junk.write_bytes(bytes(range(256)) * 400)
+    assert diagnose(junk).family == "unknown"
+    endless = tmp_path / "endless.log"
+    endless.write_bytes(b"x" * 9_000_000)
+    assert diagnose(endless).family == "unknown"
+    with pytest.raises(FileInputError):
+        diagnose(tmp_path / "absent.log")
+    with pytest.raises(FileInputError):
+        diagnose(tmp_path)
+
+
+def test_windows_encoding(tmp_path: Path) -> None:
+    path = tmp_path / "powershell.log"
+    path.write_text("OSError: [Errno 28] No space left on device\n", encoding="utf-16")
+    assert diagnose(path).family == "disk_full"
+
+
+def test_a_long_healthy_log_is_read_quickly(tmp_path: Path) -> None:
+    """50 MB in under 2 s on an idle machine; a tenth of it here, with room for a busy one."""
+    head = (LOGS / "none" / "healthy_032.log").read_text()
+    line = '(APIServer pid=4101) INFO:     127.0.0.1:{} - "POST /v1/rerank HTTP/1.1" 200 OK\n'
+    path = tmp_path / "long.log"
+    path.write_text(head + "".join(line.format(i) for i in range(60_000)))
+    start = time.perf_counter()
+    assert diagnose(path).family == "none"
+    assert time.perf_counter() - start < 2
+
+
+@pytest.mark.parametrize("start", ["", "ERROR 11-20 09:51:02 [x.py:1] ", '  File "a", line 1, in '])
+def test_a_flood_of_different_lines_is_read_quickly_and_hides_nothing(
+    tmp_path: Path, start: str
+) -> None:
+    """50 MB in about 2 s on an idle machine; 2 MB here, with room for a busy one."""
+    random = Random(1)
+    words = ["".join(random.choices("etaoinshrdlu", k=6)) for _ in range(2000)]
+    words += "not memory error failed is required version driver GPU CUDA does took".split() * 50
+    flood = [start + " ".join(random.choices(words, k=12)) + "\n" for _ in range(20_000)]
+    cause = "ERROR 11-20 09:51:22 [core.py:1510] ValueError: No available memory for the cache\n"
+    cause = cause.replace("the cache", "the cache blocks. Try increasing")
+    for place in (10, 13_000, 20_000):
+        path = tmp_path / "flood.log"
+        path.write_text("".join([*flood[:place], cause, *flood[place:]]))
+        began = time.perf_counter()
+        found = diagnose(path)
+        assert time.perf_counter() - began < 8
+        assert (found.family, found.evidence[0].line) == ("kv_cache_too_small", place + 1)
+
+
+def test_sizes() -> None:
+    assert gibibytes("224.00 MiB") == pytest.approx(0.2188, abs=1e-4)

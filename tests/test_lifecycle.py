@@ -1,0 +1,263 @@
+"""Start, attach, fail, stop: with real vLLM processes and, where only processes matter, with
+real small children. Nothing may stay behind, whatever happens."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from processes import clean, cli, vllm_processes, wait_until
+
+from rerank_kit import Server, errors, launch, machine, registry
+from rerank_kit.registry import ServerRecord
+from rerank_kit.server import ports, process_group, settings_for
+from rerank_kit.server.startup import STAGES, StartupReader
+
+STUBBORN = """
+import signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+child = subprocess.Popen([sys.executable, "-c", "import signal, time\\n"
+    "signal.signal(signal.SIGTERM, signal.SIG_IGN)\\nprint('up', flush=True)\\ntime.sleep(600)"])
+print("ready", flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_second_launch_attaches_and_a_guest_does_not_stop_it(server: Server) -> None:
+    """Another process (a notebook) attaches, calls stop, and the server lives on."""
+    code = (
+        "from rerank_kit import launch; s = launch('practice'); r = s.stop();"
+        "print(s.record.pid, r.stopped, '|', r)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    pid, stopped, _, *words = done.stdout.split()
+    assert (int(pid), stopped) == (server.record.pid, "False")
+    assert server.record.is_alive()
+    assert launch("practice").record.pid == server.record.pid
+    # What a notebook prints is the same for owner and guest.
+    owner = Server(server.url, "practice", "practice", record=None)
+    assert str(owner.stop()) == " ".join(words)
+
+
+def test_the_record_is_private_and_holds_the_promised_keys(server: Server) -> None:
+    assert server.record.path.stat().st_mode & 0o077 == 0
+    assert Path(server.record.log_path).stat().st_mode & 0o077 == 0
+    assert {"url", "pid", "profile", "model", "state", "log_path"} <= set(server.record.public())
+
+
+def test_the_server_listens_on_loopback_only(server: Server) -> None:
+    group = process_group.members(server.record.pid)
+    addresses = {
+        connection.laddr.ip
+        for process in group
+        for connection in process.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == server.record.port
+    }
+    assert addresses == {"127.0.0.1"}
+
+
+def test_the_printed_command_is_what_runs(server: Server) -> None:
+    words = psutil.Process(server.record.pid).cmdline()
+    printed = server.command_line(server.record.port)
+    for flag in [word for word in words if word.startswith("--") and word != "--model"]:
+        assert flag in printed
+    assert str(Path.home()) not in printed and "vllm serve" in printed
+
+
+def test_startup_reader_follows_the_real_log_of_this_server(server: Server) -> None:
+    whole = StartupReader(Path(server.record.log_path), "unknown start")
+    assert whole.read(1.0).stage == STAGES[-1][0]
+
+
+def test_startup_percent_never_runs_backwards(tmp_path: Path, server: Server) -> None:
+    lines = Path(server.record.log_path).read_text(encoding="utf-8").splitlines()
+    log = tmp_path / "growing.log"
+    log.touch()
+    reader = StartupReader(log, "unknown start")
+    seen = []
+    with log.open("a", encoding="utf-8") as file:
+        for number, line in enumerate(lines[:200]):
+            file.write(line + "\n")
+            file.flush()
+            seen.append(reader.read(float(number)).percent)
+    assert seen == sorted(seen) and seen[-1] > 90
+
+
+def test_a_taken_port_is_refused_before_anything_starts(own_state: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(errors.PortInUseError, match=f"Port {port} is taken"):
+            launch("practice", port=port)
+    assert clean(own_state)
+
+
+def test_a_stranger_on_the_port_does_not_pass_for_our_server(server: Server) -> None:
+    """Story: two launches chose port 8000 at once; the loser found the winner's server
+    answering there, scored its known pair on it and called itself ready."""
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"],
+                             start_new_session=True)  # fmt: skip
+    try:
+        assert process_group.listens(server.record.pid, server.record.port)
+        assert not process_group.listens(child.pid, server.record.port)
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_two_launches_never_claim_the_same_port(own_state: Path) -> None:
+    """Story: vLLM binds with SO_REUSEPORT, so two servers shared port 8000 and each got half
+    of the other's requests."""
+    port, claim = ports.claim(None)
+    other, other_claim = ports.claim(None)
+    try:
+        assert port != other
+        with pytest.raises(errors.PortInUseError):
+            ports.claim(port)
+    finally:
+        os.close(claim)
+        os.close(other_claim)
+    again, claim = ports.claim(port)
+    os.close(claim)
+    assert again == port
+
+
+def test_the_server_holds_its_claim(server: Server) -> None:
+    with pytest.raises(errors.PortInUseError):
+        ports.claim(server.record.port)
+    opened = [file.path for file in psutil.Process(server.record.pid).open_files()]
+    assert any(path.endswith(f"rerank_kit_ports/{server.record.port}.lock") for path in opened)
+
+
+@pytest.mark.full
+def test_a_port_lost_to_a_stranger_is_given_up_for_another(
+    own_state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody binds the port after we looked and before vLLM does."""
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        taken = stranger.getsockname()[1]
+        monkeypatch.setattr(machine, "port_is_free", lambda *where: True)
+        monkeypatch.setattr(ports, "DEFAULT_PORT", taken)
+        with launch("practice") as running:
+            assert running.record.port != taken
+            assert running.reranker().score([("a", "b")])
+    assert clean(own_state)
+
+
+@pytest.mark.slow
+def test_a_start_that_takes_too_long_is_ended(own_state: Path) -> None:
+    with pytest.raises(errors.LaunchTimeout) as caught:
+        launch("practice", timeout_seconds=2)
+    assert isinstance(caught.value, TimeoutError)
+    assert clean(own_state)
+
+
+@pytest.mark.slow
+def test_a_wrong_flag_is_explained_and_leaves_nothing(own_state: Path) -> None:
+    with pytest.raises(errors.LaunchError) as caught:
+        launch("practice", extra_args=("--no-such-flag",))
+    assert "--no-such-flag" in caught.value.evidence + caught.value.log_tail
+    assert clean(own_state)
+
+
+@pytest.mark.parametrize("flag", ["--port", "--host=0.0.0.0", "--api-key", "--model"])
+def test_flags_that_the_kit_sets_itself_are_refused(flag: str) -> None:
+    with pytest.raises(errors.InputError, match="cannot be passed on"):
+        settings_for("practice", extra_args=(flag, "x"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_launch_that_is_interrupted_leaves_nothing(own_state: Path, number: int) -> None:
+    command = [sys.executable, "-m", "rerank_kit", "launch", "--profile", "practice"]
+    child = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    wait_until(lambda: bool(vllm_processes(own_state)), 30)
+    child.send_signal(number)
+    _, error = child.communicate(timeout=60)
+    assert child.returncode == 130 and "interrupted" in error
+    assert clean(own_state)
+
+
+@pytest.mark.slow
+def test_a_launch_that_is_killed_is_found_and_stopped(own_state: Path) -> None:
+    """SIGKILL gives no chance to clean up: the state file still knows the server."""
+    command = [sys.executable, "-m", "rerank_kit", "launch", "--profile", "practice"]
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_until(lambda: bool(list((own_state / "servers").glob("*.json"))), 30)
+    child.kill()
+    child.wait()
+    status = json.loads(cli("status", "--json").stdout)
+    assert status["state"] == "starting" and psutil.pid_exists(status["pid"])
+    assert cli("stop").returncode == 0
+    assert clean(own_state)
+
+
+@pytest.mark.full
+def test_a_server_outlives_its_killed_kernel_and_the_next_one_owns_it(own_state: Path) -> None:
+    code = "from rerank_kit import launch; import time; launch('practice'); print('up', flush=True); time.sleep(600)"  # noqa: E501
+    kernel = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert kernel.stdout is not None and kernel.stdout.readline() == "up\n"
+    (record,) = registry.living()
+    kernel.kill()
+    kernel.wait()
+    again = launch("practice")
+    assert again.record.pid == record.pid and again.owned
+    report = again.stop()
+    assert report.stopped and not report.survivors and "free" in report.details
+    assert again.stop().stopped is False  # a second stop is harmless
+    assert clean(own_state)
+
+
+def test_a_stubborn_group_with_a_grandchild_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killing only the parent leaves the grandchild; killing the group does not."""
+    monkeypatch.setattr(process_group, "TERM_ROUNDS_SECONDS", (0.3, 0.3))
+    child = subprocess.Popen(
+        [sys.executable, "-c", STUBBORN], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    process_group.adopt(child)
+    assert child.stdout is not None
+    assert {child.stdout.readline(), child.stdout.readline()} == {"ready\n", "up\n"}
+    assert len(process_group.members(child.pid)) == 2
+    assert process_group.end_group(child.pid) == []
+    assert process_group.members(child.pid) == []
+
+
+def record_of(pid: int, created: float, **changes: object) -> ServerRecord:
+    fields = {
+        "url": "http://127.0.0.1:1", "port": 1, "pid": pid, "created": created,
+        "profile": "practice", "model": "m", "served_name": "m", "fingerprint": "f",
+        "log_path": "none",
+    } | changes  # fmt: skip
+    return ServerRecord(**fields)  # type: ignore[arg-type]
+
+
+def test_stale_records_are_forgotten(own_state: Path) -> None:
+    """After a reboot the pid is gone or belongs to somebody else: never signal it."""
+    me = psutil.Process()
+    record_of(me.pid, me.create_time() - 3600, port=1).save()  # my pid, another process
+    record_of(2**22 - 7, 0.0, port=2).save()
+    (own_state / "servers" / "3.json").write_text("{half a re", encoding="utf-8")
+    (own_state / "servers" / "4.json").write_text('{"from": "another version"}', encoding="utf-8")
+    assert registry.living() == []
+    assert list((own_state / "servers").glob("*.json")) == []
+    mine = record_of(me.pid, me.create_time(), port=5)
+    mine.save()
+    newer = json.loads(mine.path.read_text(encoding="utf-8")) | {"key_of_a_newer_version": 1}
+    mine.path.write_text(json.dumps(newer), encoding="utf-8")
+    assert [record.port for record in registry.living()] == [5]
+
+
+def test_a_reused_pid_is_not_stopped(own_state: Path) -> None:
+    me = psutil.Process()
+    handle = Server("http://127.0.0.1:1", "practice", "m",
+                    record=record_of(me.pid, me.create_time() - 3600))  # fmt: skip
+    assert handle.stop(force=True).stopped is False
+    assert os.getpid() == me.pid  # still here
