@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from rerank_kit.errors import InputError
 
@@ -72,7 +73,7 @@ def providers() -> dict[str, Provider]:
     text = (Path(__file__).parent / "providers.toml").read_text(encoding="utf-8")
     found = {}
     for name, entry in tomllib.loads(text).items():
-        lists = {key: tuple(entry.pop(key)) for key in ("command", "signs")}
+        lists: dict[str, Any] = {key: tuple(entry.pop(key)) for key in ("command", "signs")}
         found[name] = Provider(name=name, **entry, **lists)
     return found
 
