@@ -9,6 +9,7 @@ cause wins, and that a later start which came up makes an earlier failure histor
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -65,7 +66,9 @@ class _Hit:
 _STATUS = re.compile(
     r"\"(?:GET|POST|PUT|DELETE|HEAD|OPTIONS) (?P<path>/\S*) HTTP/[\d.]+\" (?P<status>\d{3})"
 )
-_CAUSES = ("cause", "symptom")
+_CAUSES = ("cause", "symptom", "consequence", "end")
+#: What is asked first for the cause: a mention of a cause comes after it, before the symptoms.
+_RANKS = {"cause": 0, "symptom": 2, "consequence": 4, "end": 4, "latent": 6, "request": 6}
 _FAILED = re.compile(r"rror\b|[Ff]ailed|xception")
 #: Lines between an exception's first line and the end of its message.
 _MESSAGE_LINES = 15
@@ -88,6 +91,7 @@ class _Reading:
         self._message_of: tuple[str, int] = ("", -99)
         self._last_line: LogLine | None = None
         self._assertion = ""
+        self._unfamiliar_since: float = math.inf
 
     @property
     def read_until(self) -> int:
@@ -99,9 +103,9 @@ class _Reading:
         text = line.text.strip()
         if self._known.harmless.found_in(text):
             return False
-        before = self._progress.starts
+        before = (self._progress.starts, self._progress.is_ready)
         if self._progress.take(text, line.number):
-            self._on_progress(new_start=self._progress.starts > before)
+            self._on_progress(before)
             return True
         if self._progress.is_stopping and not self._is_sick():
             return False  # what breaks while somebody ends the server is not a failure
@@ -130,6 +134,7 @@ class _Reading:
         if line.level == "WARNING":
             return False  # the program goes on without it
         if exception and not exception.endswith("Warning"):
+            self._unfamiliar_since = min(self._unfamiliar_since, line.number)
             if self._unfamiliar is None or self._traces.chained(line.stream):
                 self._unfamiliar = line
         elif line.level == "ERROR":
@@ -149,6 +154,8 @@ class _Reading:
             if not found:
                 continue
             if signature.needs and not self._progress.said(signature.needs):
+                continue
+            if signature.frames and not self._traces.passed(signature.frames, line.stream):
                 continue
             told = (is_exception or continues) and line.level != "WARNING"
             causal = told or line.level == "ERROR" or signature.bare
@@ -183,20 +190,23 @@ class _Reading:
         if len(self._hits) < 200:
             self._hits.append(hit)
 
-    def _on_progress(self, *, new_start: bool) -> None:
-        if new_start:
+    def _on_progress(self, before: tuple[int, bool]) -> None:
+        if self._progress.starts > before[0]:
             verdict = self._verdict()
             if verdict is not None:
                 self._earlier = verdict
             self._forget(lambda hit: True)
             self._unfamiliar = self._wrapper = self._trouble = None
-        elif self._progress.is_ready:
+            self._unfamiliar_since = math.inf
+        elif self._progress.is_ready and not before[1]:
             # It came up: whatever was said on the way was overcome, except what makes a
             # running server answer wrongly.
             self._forget(lambda hit: hit.signature.role not in ("latent", "request"))
             self._unfamiliar = self._wrapper = self._trouble = self._earlier = None
+            self._unfamiliar_since = math.inf
         elif self._progress.stage in ("load", "warmup"):
-            self._forget(lambda hit: hit.stage == "download")
+            # What a download stumbled over was overcome.
+            self._forget(lambda hit: self._known.families[hit.family].stage == "download")
 
     def _forget(self, which) -> None:
         if any(which(hit) for hit in self._hits):
@@ -219,12 +229,15 @@ class _Reading:
     def _choose(self) -> _Hit | None:
         """The first cause: messages in a causal place before mentions, causes before symptoms."""
         ready = self._progress.is_ready
+        first = min((hit.line.number for hit in self._hits if hit.causal), default=0)
 
         def rank(hit: _Hit) -> tuple[int, int]:
-            role = {"cause": 0, "symptom": 2, "latent": 4, "request": 4}[hit.signature.role]
-            if role < 4 and not hit.causal:
-                role += 1
-            return role, hit.line.number
+            rank = _RANKS[hit.signature.role]
+            if hit.signature.role == "end" and hit.line.number == first:
+                rank = 0
+            if rank < 6 and not hit.causal:
+                rank += 1
+            return rank, hit.line.number
 
         usable = [
             hit
@@ -235,12 +248,15 @@ class _Reading:
 
     def _verdict(self) -> Diagnosis | None:
         """What this start failed of, or None when nothing says that it failed."""
-        hit = self._choose()
-        soft = hit is not None and hit.signature.role in ("latent", "request")
-        if hit is not None and not (soft and self._unfamiliar):
+        hit, unfamiliar = self._choose(), self._unfamiliar
+        if hit is not None and unfamiliar is not None:
+            role, earlier = hit.signature.role, unfamiliar.number < hit.line.number
+            if role in ("latent", "request") or role in ("consequence", "end") and earlier:
+                hit = None
+        if hit is not None:
             return self._diagnosis_of(hit)
-        if self._unfamiliar is not None:
-            return self._other(self._unfamiliar)
+        if unfamiliar is not None:
+            return self._other(unfamiliar)
         return None
 
     def conclude(self, exit_status: int | None) -> Diagnosis:
@@ -271,6 +287,8 @@ class _Reading:
         confidence = signature.confidence
         if not hit.causal and confidence == "certain" and signature.role not in ("latent",):
             confidence = "likely"
+        if self._unfamiliar_since < hit.line.number and confidence == "certain":
+            confidence = "likely"  # something else went wrong before it
         facts = {**hit.settings, **hit.words, **{k: v for k, v in hit.numbers.items()}}
         return Diagnosis(
             family=family.id,

@@ -66,8 +66,9 @@ _PREFIXES = tuple(
         r"\[resource\.labels\.[^\]]*\] ?",
         r"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d [\w.-]+ [\w./@-]+(?:\[\d+\])?: ",
         r"\[ *\d+\.\d{6}\] ?",
-        # glog, as torch writes it: "[E1120 09:51:02.123 ProcessGroupNCCL.cpp:1] "
-        r"\[?(?P<level>[IWEF])\d{4} \d\d:\d\d:\d\d\.\d+(?: +\d+)? [\w./-]+:\d+\] ?",
+        # glog, as torch writes it: "[E1120 09:51:02.123 ProcessGroupNCCL.cpp:1] "; the month
+        # has one digit up to September
+        r"\[?(?P<level>[IWEF])\d{3,4} \d\d:\d\d:\d\d\.\d+(?: +\d+)? [\w./-]+:\d+\] ?",
         rf"- (?P<level>{_LEVELS}) - ",
         rf"(?:[\w.]+ - )?\[(?P<level>{_LEVELS})\] (?:- |\| )?",
         rf"(?:[\w.]+ - )?(?P<level>{_LEVELS}) (?:- |\| )",
@@ -75,11 +76,15 @@ _PREFIXES = tuple(
         r"\[\d+\] ?(?=\()",
         rf"\[(?P<level>{_LEVELS}) *\] [\w.-]+ MODEL_LOG - ",  # TorchServe
         r"> ",
+        # hosted runners: "pod7[error]Uncaught exception | <class 'ValueError'>; ..."
+        rf"\w{{6,40}} ?\[(?P<level>{_LEVELS})\] ?",
+        rf"[\w.]+\.py +:\d+ +(?={_CLOCK})",
+        r"(?P<level>Uncaught) exception \| <class '[\w.]+'>; ",
     )
 )
 _LEVEL_NAMES = {
     "E": "ERROR", "F": "ERROR", "FATAL": "ERROR", "CRITICAL": "ERROR",
-    "W": "WARNING", "WARN": "WARNING", "I": "INFO", "NOTICE": "INFO",
+    "W": "WARNING", "WARN": "WARNING", "I": "INFO", "NOTICE": "INFO", "UNCAUGHT": "ERROR",
 }  # fmt: skip
 
 

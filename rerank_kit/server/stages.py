@@ -30,7 +30,7 @@ _MILESTONES = (
 )
 _STOP = re.compile(
     r"^\[shutdown\]|^Shutting down$|shutdown triggered|^Finished server process"
-    r"|[Rr]eceived (?:signal )?(?:SIGTERM|SIGINT|15|2)\b|SIGTERM received"
+    r"|^\W*(?:Server )?[Rr]eceived (?:signal )?(?:SIGTERM|SIGINT|15|2)\b|^SIGTERM received\W*$"
 )
 _ORDER = {"": 0, "download": 1, "load": 2, "warmup": 3, "serving": 4}
 _VLLM = re.compile(
@@ -124,7 +124,7 @@ def exception_name(text: str, *, after_frames: bool = False) -> str | None:
     return found["name"] if found else None
 
 
-_FRAME = re.compile(r"^\s*File [\"“][^\"”]*[\"”], line \d+(?:, in (?P<function>\S+))?")
+_FRAME = re.compile(r"^\s*File [\"“](?P<file>[^\"”]*)[\"”], line \d+(?:, in (?P<function>\S+))?")
 _TRACEBACK = re.compile(r"Traceback \(most recent call last\)")
 _CHAIN = re.compile(r"During handling of the above exception|direct cause of the following")
 MAX_STREAMS = 64
@@ -141,6 +141,7 @@ def _margin(text: str) -> int:
 class _Trace:
     active: bool = False
     functions: set[str] = field(default_factory=set)
+    files: set[str] = field(default_factory=set)
     code_next: bool = False
     chained: bool = False
     indented: bool = True  # some forums and collectors drop the indentation
@@ -188,6 +189,7 @@ class Traces:
             self.read_until = line.number + TRACE_LINES
             if frame["function"]:
                 trace.functions.add(frame["function"])
+            trace.files.add(frame["file"])
             return True
         if trace is None or not trace.active:
             return False
@@ -203,6 +205,13 @@ class Traces:
         """The functions named in the newest traceback of a process."""
         trace = self._open.get(stream)
         return trace.functions if trace else set()
+
+    def passed(self, pattern: re.Pattern[str], stream: str) -> bool:
+        """Whether the newest traceback of a process goes through a matching file or function."""
+        trace = self._open.get(stream)
+        if trace is None:
+            return False
+        return any(pattern.search(place) for place in (*trace.functions, *trace.files))
 
     def chained(self, stream: str) -> bool:
         """Whether the newest traceback says that it follows from the one before it."""
