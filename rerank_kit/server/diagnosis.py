@@ -25,6 +25,8 @@ __all__ = ["Diagnosis", "Evidence", "diagnose"]
 
 #: Exit statuses of a process that the system killed: SIGKILL, as Python and as a shell say it.
 KILLED = (-9, 137)
+#: Not known, as wanted, SIGTERM and SIGINT: no sign of a failure.
+ENDED_BY_REQUEST = (None, 0, -15, 143, -2, 130)
 
 
 def diagnose(lines: Iterable[str] | Path, exit_status: int | None = None) -> Diagnosis:
@@ -60,15 +62,19 @@ class _Hit:
     numbers: dict[str, float]
     words: dict[str, str]
     stage: str
+    chained: bool  # its traceback says that it follows from the exception before it
     settings: dict[str, str] = field(default_factory=dict)
 
 
 _STATUS = re.compile(
     r"\"(?:GET|POST|PUT|DELETE|HEAD|OPTIONS) (?P<path>/\S*) HTTP/[\d.]+\" (?P<status>\d{3})"
 )
-_CAUSES = ("cause", "symptom", "consequence", "end")
+_CALM = ("WARNING", "INFO", "DEBUG")
+_CAUSES = ("cause", "symptom", "consequence", "end", "vague")
 #: What is asked first for the cause: a mention of a cause comes after it, before the symptoms.
-_RANKS = {"cause": 0, "symptom": 2, "consequence": 4, "end": 4, "latent": 6, "request": 6}
+_RANKS = {
+    "cause": 0, "symptom": 2, "consequence": 4, "end": 4, "vague": 6, "latent": 8, "request": 8,
+}  # fmt: skip
 _FAILED = re.compile(r"rror\b|[Ff]ailed|xception")
 #: Lines between an exception's first line and the end of its message.
 _MESSAGE_LINES = 15
@@ -123,7 +129,8 @@ class _Reading:
         if status and int(status["status"]) < 400:
             return self._answered(status["path"])
         if self._known.wrappers.found_in(text):
-            self._wrapper = self._wrapper or line
+            if line.level not in ("INFO", "DEBUG"):
+                self._wrapper = self._wrapper or line
             self._message_of = ("", -99)
             return self._match(line, text, is_exception=False, in_wrapper=True)
         hit = self._match(line, text, is_exception=exception is not None)
@@ -159,19 +166,29 @@ class _Reading:
                 continue
             told = (is_exception or continues) and line.level != "WARNING"
             causal = told or line.level == "ERROR" or signature.bare
+            causal = causal and line.level != "WARNING"  # the program goes on
             if line.level in ("INFO", "DEBUG") and signature.role == "cause" and not causal:
                 if not _FAILED.search(text):
                     continue  # what the program says it did about something
             if not causal and line.level is None and found.start() > 40:
                 continue  # somebody's sentence that happens to hold the words
             if place in self._claimed and signature.role != "request":
-                return True
+                if not causal or not self._only_mentioned(signature):
+                    return True
             if not self._hits or signature.role == "request":
                 self.look_again = signature.role == "request" and place not in self._claimed
             self._claimed.add(place)
             self._add(signature, line, found, causal)
             return True
         return False
+
+    def _only_mentioned(self, signature: Signature) -> bool:
+        """Whether a message is known only from places where no cause stands; forgets those."""
+        places = [hit for hit in self._hits if hit.signature is signature]
+        if any(hit.causal for hit in places):
+            return False
+        self._hits = [hit for hit in self._hits if hit.signature is not signature]
+        return True
 
     def _is_sick(self) -> bool:
         """Whether something was wrong before this line."""
@@ -186,7 +203,8 @@ class _Reading:
             family = out_of_memory_family(frames, self._progress, numbers, self._last_line)
         stage = signature.stage or self._known.families[family].stage or self._progress.stage
         settings = dict(self._progress.settings)
-        hit = _Hit(signature, family, line, causal, numbers, words, stage, settings)
+        chained = self._traces.chained(line.stream)
+        hit = _Hit(signature, family, line, causal, numbers, words, stage, chained, settings)
         if len(self._hits) < 200:
             self._hits.append(hit)
 
@@ -226,7 +244,7 @@ class _Reading:
         self._hits = kept
         return True
 
-    def _choose(self) -> _Hit | None:
+    def _choose(self, failed: bool) -> _Hit | None:
         """The first cause: messages in a causal place before mentions, causes before symptoms."""
         ready = self._progress.is_ready
         first = min((hit.line.number for hit in self._hits if hit.causal), default=0)
@@ -235,23 +253,29 @@ class _Reading:
             rank = _RANKS[hit.signature.role]
             if hit.signature.role == "end" and hit.line.number == first:
                 rank = 0
-            if rank < 6 and not hit.causal:
+            if rank < 8 and not hit.causal:
                 rank += 1
             return rank, hit.line.number
 
-        usable = [
-            hit
-            for hit in self._hits
-            if hit.causal or hit.signature.role in ("latent", "request") or not ready
-        ]
+        def counts(hit: _Hit) -> bool:
+            if hit.causal or hit.signature.role in ("latent", "request"):
+                return True
+            # A warning explains a failure; alone it is none.
+            told = hit.line.level not in _CALM or hit.signature.role == "consequence"
+            return not ready and (told or failed)
+
+        usable = [hit for hit in self._hits if counts(hit)]
         return min(usable, key=rank, default=None)
 
-    def _verdict(self) -> Diagnosis | None:
+    def _verdict(self, exit_status: int | None = None) -> Diagnosis | None:
         """What this start failed of, or None when nothing says that it failed."""
-        hit, unfamiliar = self._choose(), self._unfamiliar
+        signs = (self._wrapper, self._unfamiliar, self._trouble, self._traces.unfinished)
+        failed = any(signs) or exit_status not in ENDED_BY_REQUEST
+        hit, unfamiliar = self._choose(failed), self._unfamiliar
         if hit is not None and unfamiliar is not None:
             role, earlier = hit.signature.role, unfamiliar.number < hit.line.number
-            if role in ("latent", "request") or role in ("consequence", "end") and earlier:
+            follows = role in ("consequence", "end", "vague") and earlier and not hit.chained
+            if role in ("latent", "request") or follows or not hit.causal and hit.line.level in _CALM:
                 hit = None
         if hit is not None:
             return self._diagnosis_of(hit)
@@ -261,7 +285,7 @@ class _Reading:
 
     def conclude(self, exit_status: int | None) -> Diagnosis:
         """The diagnosis at the end of the log."""
-        verdict = self._verdict()
+        verdict = self._verdict(exit_status)
         if verdict is not None and verdict.family != "other":
             return verdict
         killed = exit_status in KILLED
@@ -274,7 +298,7 @@ class _Reading:
         sick = self._wrapper
         if not self._progress.is_ready:
             sick = sick or self._trouble or self._traces.unfinished
-        failed = exit_status not in (None, 0, -15, 143, -2, 130)
+        failed = exit_status not in ENDED_BY_REQUEST
         if sick is None and not failed and (self._progress.looks_like_vllm or exit_status == 0):
             sure = "certain" if self._progress.is_ready else "likely"
             return self._plain("none", sure, ())
@@ -287,7 +311,7 @@ class _Reading:
         confidence = signature.confidence
         if not hit.causal and confidence == "certain" and signature.role not in ("latent",):
             confidence = "likely"
-        if self._unfamiliar_since < hit.line.number and confidence == "certain":
+        if self._unfamiliar_since < hit.line.number and not hit.chained:
             confidence = "likely"  # something else went wrong before it
         facts = {**hit.settings, **hit.words, **{k: v for k, v in hit.numbers.items()}}
         return Diagnosis(

@@ -61,7 +61,7 @@ _PREFIXES = tuple(
         # kubectl, docker compose, CRI, systemd and the kernel, Google Cloud, build farms
         r"\[pod/[^\]]*\] ?",
         r"[\w.-]{1,60} +\| ?",
-        r"(?:--\s*)?\| ",
+        r"(?: {0,12}|--\s*)\| ",
         rf"\[?{_CLOCK}\]?(?: (?:stdout|stderr) [FP])?(?: -)?[: ]?",
         r"\[resource\.labels\.[^\]]*\] ?",
         r"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d [\w.-]+ [\w./@-]+(?:\[\d+\])?: ",
@@ -74,6 +74,8 @@ _PREFIXES = tuple(
         rf"(?:[\w.]+ - )?(?P<level>{_LEVELS}) (?:- |\| )",
         rf"(?P<level>{_LOUD}) (?=[\[\w'])",
         r"\[\d+\] ?(?=\()",
+        # NCCL: "host:7:91 [0] transport.cc:160 NCCL WARN "
+        r"[\w.-]+:\d+:\d+ \[\d+\](?: [\w/.]+:\d+)? (?=NCCL (?P<level>WARN|INFO|TRACE))",
         rf"\[(?P<level>{_LEVELS}) *\] [\w.-]+ MODEL_LOG - ",  # TorchServe
         r"> ",
         # hosted runners: "pod7[error]Uncaught exception | <class 'ValueError'>; ..."

@@ -105,7 +105,7 @@ class Progress:
 
 #: The name of an exception that ends a traceback, then its message.
 _EXCEPTION = re.compile(
-    r"^(?:E +)?(?P<name>(?:[A-Za-z_][\w<>]*\.)*_?[A-Z]\w*(?:Error|Exception|Interrupt|Exit|Timeout"
+    r"^(?:E +|\*\*)?(?P<name>(?:[A-Za-z_][\w<>]*\.)*_?[A-Z]\w*(?:Error|Exception|Interrupt|Exit|Timeout"
     r"|Failure|OutOfResources|NotFound|Expired|Unavailable|Failed|Warning)|Exception)(?::\s|:?$)"
 )
 #: Any other name, where nothing but an exception can stand: after the frames of a traceback.
