@@ -69,13 +69,14 @@ class _Hit:
 _STATUS = re.compile(
     r"\"(?:GET|POST|PUT|DELETE|HEAD|OPTIONS) (?P<path>/\S*) HTTP/[\d.]+\" (?P<status>\d{3})"
 )
+#: How vLLM's processes sign their lines.
+_OWN_PROCESSES = ("(APIServer", "(EngineCore", "(VllmWorker", "(Worker_")
 _CALM = ("WARNING", "INFO", "DEBUG")
 _CAUSES = ("cause", "symptom", "consequence", "end", "vague")
 #: What is asked first for the cause: a mention of a cause comes after it, before the symptoms.
 _RANKS = {
     "cause": 0, "symptom": 2, "consequence": 4, "end": 4, "vague": 6, "latent": 8, "request": 8,
 }  # fmt: skip
-_FAILED = re.compile(r"rror\b|[Ff]ailed|xception")
 #: Lines between an exception's first line and the end of its message.
 _MESSAGE_LINES = 15
 
@@ -109,6 +110,8 @@ class _Reading:
         text = line.text.strip()
         if self._known.harmless.found_in(text):
             return False
+        if line.stream.startswith(_OWN_PROCESSES):
+            self._progress.looks_like_vllm = True
         before = (self._progress.starts, self._progress.is_ready)
         if self._progress.take(text, line.number):
             self._on_progress(before)
@@ -168,8 +171,7 @@ class _Reading:
             causal = told or line.level == "ERROR" or signature.bare
             causal = causal and line.level != "WARNING"  # the program goes on
             if line.level in ("INFO", "DEBUG") and signature.role == "cause" and not causal:
-                if not _FAILED.search(text):
-                    continue  # what the program says it did about something
+                continue  # what the program says it did about something
             if not causal and line.level is None and found.start() > 40:
                 continue  # somebody's sentence that happens to hold the words
             if place in self._claimed and signature.role != "request":
@@ -178,7 +180,8 @@ class _Reading:
             if not self._hits or signature.role == "request":
                 self.look_again = signature.role == "request" and place not in self._claimed
             self._claimed.add(place)
-            self._add(signature, line, found, causal)
+            chained = is_exception and self._traces.chained(line.stream)
+            self._add(signature, line, found, causal=causal, chained=chained)
             return True
         return False
 
@@ -195,7 +198,9 @@ class _Reading:
         causes = (hit for hit in self._hits if hit.causal and hit.signature.role in _CAUSES)
         return bool(self._wrapper or self._unfamiliar or self._trouble or any(causes))
 
-    def _add(self, signature: Signature, line: LogLine, found: re.Match, causal: bool) -> None:
+    def _add(
+        self, signature: Signature, line: LogLine, found: re.Match, *, causal: bool, chained: bool
+    ) -> None:
         numbers, words = facts_in(found)
         family = signature.family
         if family == "gpu_oom":
@@ -203,7 +208,6 @@ class _Reading:
             family = out_of_memory_family(frames, self._progress, numbers, self._last_line)
         stage = signature.stage or self._known.families[family].stage or self._progress.stage
         settings = dict(self._progress.settings)
-        chained = self._traces.chained(line.stream)
         hit = _Hit(signature, family, line, causal, numbers, words, stage, chained, settings)
         if len(self._hits) < 200:
             self._hits.append(hit)
@@ -216,6 +220,7 @@ class _Reading:
             self._forget(lambda hit: True)
             self._unfamiliar = self._wrapper = self._trouble = None
             self._unfamiliar_since = math.inf
+            self._traces = Traces()
         elif self._progress.is_ready and not before[1]:
             # It came up: whatever was said on the way was overcome, except what makes a
             # running server answer wrongly.
@@ -275,7 +280,7 @@ class _Reading:
         if hit is not None and unfamiliar is not None:
             role, earlier = hit.signature.role, unfamiliar.number < hit.line.number
             follows = role in ("consequence", "end", "vague") and earlier and not hit.chained
-            if role in ("latent", "request") or follows or not hit.causal and hit.line.level in _CALM:
+            if role in ("latent", "request") or follows or not hit.causal:
                 hit = None
         if hit is not None:
             return self._diagnosis_of(hit)

@@ -61,6 +61,8 @@ _PREFIXES = tuple(
         # kubectl, docker compose, CRI, systemd and the kernel, Google Cloud, build farms
         r"\[pod/[^\]]*\] ?",
         r"[\w.-]{1,60} +\| ?",
+        r"#\d+ \d+\.\d+ ",  # docker build
+        r"\d+\.\d{1,4}  +",
         r"(?: {0,12}|--\s*)\| ",
         rf"\[?{_CLOCK}\]?(?: (?:stdout|stderr) [FP])?(?: -)?[: ]?",
         r"\[resource\.labels\.[^\]]*\] ?",
@@ -78,6 +80,7 @@ _PREFIXES = tuple(
         r"[\w.-]+:\d+:\d+ \[\d+\](?: [\w/.]+:\d+)? (?=NCCL (?P<level>WARN|INFO|TRACE))",
         rf"\[(?P<level>{_LEVELS}) *\] [\w.-]+ MODEL_LOG - ",  # TorchServe
         r"> ",
+        r"(?:\[[\w.-]+\] ){1,3}>>> ",
         # hosted runners: "pod7[error]Uncaught exception | <class 'ValueError'>; ..."
         rf"\w{{6,40}} ?\[(?P<level>{_LEVELS})\] ?",
         rf"[\w.]+\.py +:\d+ +(?={_CLOCK})",
@@ -200,7 +203,7 @@ def parse_line(raw: bytes | str, number: int = 1) -> Iterator[LogLine]:
     ('ValueError: no', 'ERROR', '(EngineCore pid=7)')
     """
     text = raw.decode("utf-8", errors="replace") if isinstance(raw, bytes) else raw
-    text = text.rstrip("\r\n")
+    text = text.rstrip("\r\n").replace("\xa0", " ")  # as browsers copy spaces
     if len(text) > HEAD_CHARS + TAIL_CHARS:
         text = text[:HEAD_CHARS] + " ... " + text[-TAIL_CHARS:]
     if text.startswith("{"):
