@@ -63,6 +63,7 @@ class _Hit:
     words: dict[str, str]
     stage: str
     chained: bool  # its traceback says that it follows from the exception before it
+    sure: bool  # of the stage, which decides between families
     settings: dict[str, str] = field(default_factory=dict)
 
 
@@ -156,6 +157,7 @@ class _Reading:
     ) -> bool:
         stream, start = self._message_of
         continues = line.number - start <= _MESSAGE_LINES and line.stream == stream
+        continues = continues and line.level not in _CALM
         for place in self._known.index.found_in(text):
             signature = self._known.signatures[place]
             if in_wrapper and not signature.in_wrapper:
@@ -202,13 +204,13 @@ class _Reading:
         self, signature: Signature, line: LogLine, found: re.Match, *, causal: bool, chained: bool
     ) -> None:
         numbers, words = facts_in(found)
-        family = signature.family
+        family, sure = signature.family, True
         if family == "gpu_oom":
             frames = self._traces.functions(line.stream)
-            family = out_of_memory_family(frames, self._progress, numbers, self._last_line)
+            family, sure = out_of_memory_family(frames, self._progress, numbers, line.text)
         stage = signature.stage or self._known.families[family].stage or self._progress.stage
         settings = dict(self._progress.settings)
-        hit = _Hit(signature, family, line, causal, numbers, words, stage, chained, settings)
+        hit = _Hit(signature, family, line, causal, numbers, words, stage, chained, sure, settings)
         if len(self._hits) < 200:
             self._hits.append(hit)
 
@@ -266,7 +268,7 @@ class _Reading:
             if hit.causal or hit.signature.role in ("latent", "request"):
                 return True
             # A warning explains a failure; alone it is none.
-            told = hit.line.level not in _CALM or hit.signature.role == "consequence"
+            told = hit.line.level not in _CALM or hit.family == "stalled"
             return not ready and (told or failed)
 
         usable = [hit for hit in self._hits if counts(hit)]
@@ -316,8 +318,9 @@ class _Reading:
         confidence = signature.confidence
         if not hit.causal and confidence == "certain" and signature.role not in ("latent",):
             confidence = "likely"
-        if self._unfamiliar_since < hit.line.number and not hit.chained:
-            confidence = "likely"  # something else went wrong before it
+        if not hit.sure or self._unfamiliar_since < hit.line.number and not hit.chained:
+            # The stage is a guess, or something else went wrong before.
+            confidence = "likely"
         facts = {**hit.settings, **hit.words, **{k: v for k, v in hit.numbers.items()}}
         return Diagnosis(
             family=family.id,
