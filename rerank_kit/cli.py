@@ -56,72 +56,9 @@ def _parser() -> argparse.ArgumentParser:
         made.set_defaults(run=run)
         return made
 
-    command("check", commands.check, "look at this machine: [ok] and [fix] lines")
-    _plan_options(command("plan", commands.plan, "will it fit? the memory of a start, predicted"))
-    _launch_options(command("launch", commands.launch, "start a server, or attach to ours"))
-    command("status", commands.status, "which of our servers run, and do they answer?")
-    logs = command("logs", commands.logs, "the end of a server's log")
-    logs.add_argument("--lines", type=_positive, default=40, metavar="N", help="default 40")
-    stop = command("stop", commands.stop, "stop our servers and prove that they are gone")
-    for made in (logs, stop):
-        made.add_argument("--port", type=_port, help="only the server on this port")
-    _rank_options(command("rank", commands.rank, "rank the documents of a file for a query"))
-    doctor = command("doctor", commands.doctor, "does a server give the official scores?")
-    doctor.add_argument("--url", help="its address (default: RERANK_URL, else ours)")
-    diagnose = command("diagnose", commands.diagnose, "what does this log say went wrong?")
-    diagnose.add_argument("file", metavar="FILE", help="a vLLM log; - is stdin")
-    _profile_options(command("demo", commands.demo, "launch, rank sample texts, stop"))
+    for group in commands.GROUPS:
+        group.add(command)
     return parser
-
-
-def _profile_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--profile",
-        default=os.environ.get("RERANK_PROFILE") or "auto",
-        help="auto, practice, cpu, gpu or remote (default: RERANK_PROFILE, else auto)",
-    )
-
-
-def _plan_options(parser: argparse.ArgumentParser) -> None:
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument("--gpu", metavar="NAME", help='a card, e.g. T4, A10, "RTX 4090", A100-80')
-    where.add_argument(
-        "--memory-gib", type=float, metavar="X", help="a card with X GiB (default: this machine)"
-    )
-    parser.add_argument(
-        "--model", help="0.6B, 4B, 8B, a folder or a hub id (default: what fits best)"
-    )
-    parser.add_argument(
-        "--max-model-len", type=_positive, metavar="N", help="longest query + document, in tokens"
-    )
-    parser.add_argument("--quantization", metavar="Q", help="fp8, int8, awq, gptq, or none")
-
-
-def _launch_options(parser: argparse.ArgumentParser) -> None:
-    _profile_options(parser)
-    parser.epilog = "vLLM's own flags go after --, e.g. rerank-kit launch -- --max-model-len 2048"
-    parser.add_argument("--model", help="0.6B, 4B, 8B, a folder or a hub id")
-    parser.add_argument("--port", type=_port, help="default: 8000, or a free one")
-    parser.add_argument("--timeout-seconds", type=_positive, metavar="S", help="give up after S")
-    parser.add_argument("--print", action="store_true", help="only print the vllm serve command")
-    parser.add_argument(
-        "--recover", action="store_true", help="on a failure that a setting cures, apply it"
-    )
-    parser.add_argument(
-        "--no-score-check", action="store_true", help="accept a server that scores wrongly"
-    )
-
-
-def _rank_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--query", required=True)
-    parser.add_argument(
-        "--documents", required=True, metavar="FILE",
-        help='one document a line, or JSON lines with "text" and "id"; - is stdin',
-    )
-    parser.add_argument("--paragraphs", action="store_true", help="blank lines part documents")
-    parser.add_argument("--instruction", help="what relevant means here, best in English")
-    parser.add_argument("--top-n", type=_positive, metavar="N", help="show the best N")
-    parser.add_argument("--url", help="the server (default: RERANK_URL, else ours)")
 
 
 def _split_at_dashes(words: list[str]) -> tuple[list[str], list[str]]:
@@ -129,20 +66,6 @@ def _split_at_dashes(words: list[str]) -> tuple[list[str], list[str]]:
         return words, []
     place = words.index("--")
     return words[:place], words[place + 1 :]
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive whole number")
-    return number
-
-
-def _port(text: str) -> int:
-    number = int(text)
-    if not 0 < number < 65536:
-        raise argparse.ArgumentTypeError(f"{text} is not a port (1 to 65535)")
-    return number
 
 
 def _interrupt(number: int, frame: object) -> None:

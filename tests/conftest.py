@@ -8,8 +8,11 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-# Before rerank_kit is used: test servers must not be mistaken for the user's own.
-os.environ["RERANK_KIT_STATE_DIR"] = tempfile.mkdtemp(prefix="rerank-kit-tests-")
+# Before rerank_kit is used: test servers must not be mistaken for the user's own. Who works on
+# the tests may keep a server between runs (CONTRIBUTING.md) and names its state folder.
+os.environ["RERANK_KIT_STATE_DIR"] = os.environ.get("RERANK_KIT_TESTS_STATE_DIR") or (
+    tempfile.mkdtemp(prefix="rerank-kit-tests-")
+)
 for name in ("RERANK_URL", "RERANK_API_KEY", "PYTHONDONTWRITEBYTECODE"):
     os.environ.pop(name, None)
 # The offline switches that the practice profile uses, for the transformers oracle as well.
@@ -30,7 +33,7 @@ def server() -> Iterator[Server]:
     """The live practice server, started when the first test asks for it."""
     running = launch("practice")
     yield running
-    report = running.stop(force=True)
+    report = running.stop()
     assert not report.survivors, report.details
 
 

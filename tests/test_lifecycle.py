@@ -187,6 +187,24 @@ def test_a_launch_that_is_interrupted_leaves_nothing(own_state: Path, number: in
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_signal_at_the_worst_moment_leaves_nothing(own_state: Path, name: str) -> None:
+    """Story: a SIGTERM that came after the child was started and before anybody had written it
+    down left a vLLM running that no command knew."""
+    code = (
+        "import os, signal, sys\nfrom rerank_kit import cli\n"
+        "from rerank_kit.server import process_group\n"
+        "def adopt_late(child, adopt=process_group.adopt):\n"
+        f"    os.kill(os.getpid(), signal.{name})\n    adopt(child)\n"
+        "process_group.adopt = adopt_late\n"
+        "sys.exit(cli.main(['launch', '--profile', 'practice']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 130 and "interrupted" in done.stderr
+    assert clean(own_state)
+
+
+@pytest.mark.slow
 def test_a_launch_that_is_killed_is_found_and_stopped(own_state: Path) -> None:
     """SIGKILL gives no chance to clean up: the state file still knows the server."""
     command = [sys.executable, "-m", "rerank_kit", "launch", "--profile", "practice"]

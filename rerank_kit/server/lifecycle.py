@@ -20,7 +20,7 @@ from rerank_kit.errors import (
     UnreachableError,
 )
 from rerank_kit.registry import ServerRecord
-from rerank_kit.server import ports, process_group, progress
+from rerank_kit.server import interrupts, ports, process_group, progress
 from rerank_kit.server.diagnosis import diagnose
 from rerank_kit.server.readiness import check_scores
 from rerank_kit.server.recovery import launch_with_remedies
@@ -86,21 +86,22 @@ def _start_or_attach(
     owner_is_terminal: bool,
     score_check: bool,
 ) -> Server:
-    with _launch_lock(limit):
-        record = _running(settings, port)
-        attached = record is not None
-        if record is None:
-            record = _start(settings, port, owner_is_terminal)
-        elif not owner_is_terminal:
-            _adopt_if_orphaned(record)
-    ready_already = record.state == "ready"
-    with progress.shown(on_progress, f"{settings.profile} server", not ready_already) as report:
-        with _stopped_on_failure(record, started_here=not attached):
+    with _stopped_on_failure() as started:
+        with _launch_lock(limit):
+            record = _running(settings, port)
+            if record is None:
+                with interrupts.held_back():
+                    record = _start(settings, port, owner_is_terminal)
+                    started.append(record)
+            elif not owner_is_terminal:
+                _adopt_if_orphaned(record)
+        ready_already = record.state == "ready"
+        with progress.shown(on_progress, f"{settings.profile} server", not ready_already) as report:
             reranker = _wait_until_it_answers(record, limit, report)
             if score_check:
                 _check_scores(record, reranker, settings)
             _mark_ready(record)
-        report(Progress("ready", 100.0, 0.0, 0.0))
+            report(Progress("ready", 100.0, 0.0, 0.0))
     return Server(
         record.url, settings.profile, settings.served_name, settings=settings, record=record
     )
@@ -149,12 +150,24 @@ def _start(settings: ServerSettings, port: int | None, owner_is_terminal: bool) 
     finally:
         os.close(port_claim)
     process_group.adopt(child)
+    try:
+        record = _record(child.pid, settings, chosen_port, log_path, owner_is_terminal)
+        record.save()
+    except BaseException:  # the disk may be full: a server nobody can find must not live
+        process_group.end_group(child.pid)
+        raise
+    return record
+
+
+def _record(
+    pid: int, settings: ServerSettings, port: int, log_path: Path, owner_is_terminal: bool
+) -> ServerRecord:
     owner = 0 if owner_is_terminal else os.getpid()
-    record = ServerRecord(
-        url=f"http://{settings.host}:{chosen_port}",
-        port=chosen_port,
-        pid=child.pid,
-        created=psutil.Process(child.pid).create_time(),
+    return ServerRecord(
+        url=f"http://{settings.host}:{port}",
+        port=port,
+        pid=pid,
+        created=psutil.Process(pid).create_time(),
         profile=settings.profile,
         model=settings.model,
         served_name=settings.served_name,
@@ -163,21 +176,21 @@ def _start(settings: ServerSettings, port: int | None, owner_is_terminal: bool) 
         owner_pid=owner,
         owner_created=psutil.Process().create_time() if owner else 0.0,
         started_at=time.time(),
-        command=settings.command_line(chosen_port),
+        command=settings.command_line(port),
     )
-    record.save()
-    return record
 
 
 @contextlib.contextmanager
-def _stopped_on_failure(record: ServerRecord, started_here: bool) -> Iterator[None]:
-    """On any end but a good one - failure, time-out, Ctrl-C - a server that was started here
-    is stopped again: nothing half-started stays behind."""
+def _stopped_on_failure() -> Iterator[list[ServerRecord]]:
+    """On any end but a good one - failure, time-out, Ctrl-C - the servers that were put into the
+    list are stopped again: nothing half-started stays behind."""
+    started: list[ServerRecord] = []
     try:
-        yield
+        yield started
     except BaseException:
-        if started_here:
-            stop_record(record)
+        with interrupts.held_back():  # a second Ctrl-C must not leave half of them
+            for record in started:
+                stop_record(record)
         raise
 
 

@@ -1,65 +1,25 @@
-"""What each command does. Every function takes the parsed options and returns a Result;
-heavier parts of the package are imported where a command needs them, so --help stays quick."""
+"""launch, status, logs, stop and demo: the life of a server."""
 
 from __future__ import annotations
 
-import sys
+import os
 import time
-from argparse import Namespace
-from dataclasses import dataclass, field
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
-from typing import Any
 
 from rerank_kit import registry
+from rerank_kit.commands.result import AddCommand, Result, port_number, positive, say
 from rerank_kit.errors import InputError, NoServerError
 
 
-@dataclass(frozen=True)
-class Result:
-    """good: exit code 0. text: for people. data: what --json prints."""
-
-    good: bool
-    text: str = ""
-    data: dict[str, Any] = field(default_factory=dict)
-
-
-def check(options: Namespace) -> Result:
-    from rerank_kit import machine
-    from rerank_kit.server import choose_profile
-
-    findings = machine.report()
-    profile, why = choose_profile("auto")
-    good = all(finding.status != "fix" for finding in findings)
-    lines = [*map(str, findings), f"[ok]      profile: {profile} ({why})"]
-    data = {
-        "ok": good,
-        "profile": profile,
-        "findings": [finding.as_dict() for finding in findings],
-    }
-    return Result(good, "\n".join(lines), data)
-
-
-def plan(options: Namespace) -> Result:
-    """Will it fit? Without --model, everything that could, the best first in full."""
-    from rerank_kit import memory
-
-    if options.gpu:
-        device = memory.device_named(options.gpu)
-    elif options.memory_gib is not None:
-        device = memory.device_of(options.memory_gib)
-    else:
-        device = memory.device_here()
-    if options.model:
-        made = memory.plan(
-            options.model, device,
-            quantization=options.quantization, max_model_len=options.max_model_len,
-        )  # fmt: skip
-        return Result(made.verdict != memory.DOES_NOT_FIT, str(made), made.as_dict())
-    compared = memory.every_plan(device, options.max_model_len, options.quantization)
-    best = memory.best_of(compared, quantised=bool(options.quantization))
-    data = best.as_dict() | {"compared": [one.as_dict() for one in compared]}
-    text = f"{memory.table(compared)}\n\n{best}"
-    return Result(best.verdict != memory.DOES_NOT_FIT, text, data)
+def add(command: AddCommand) -> None:
+    _launch_options(command("launch", launch, "start a server, or attach to ours"))
+    command("status", status, "which of our servers run, and do they answer?")
+    tail = command("logs", logs, "the end of a server's log")
+    tail.add_argument("--lines", type=positive, default=40, metavar="N", help="default 40")
+    for made in (tail, command("stop", stop, "stop our servers and prove that they are gone")):
+        made.add_argument("--port", type=port_number, help="only the server on this port")
+    _profile_options(command("demo", demo, "launch, rank sample texts, stop"))
 
 
 def launch(options: Namespace) -> Result:
@@ -72,7 +32,7 @@ def launch(options: Namespace) -> Result:
         settings = server.settings_for(profile, options.model, tuple(options.vllm_flags))
         command = settings.command_line(options.port or 8000)
         return Result(True, command, {"command": command, "profile": profile})
-    _say(options, f"profile: {profile} ({why})")
+    say(options, f"profile: {profile} ({why})")
     running = server.launch(
         profile,
         options.model,
@@ -141,42 +101,6 @@ def stop(options: Namespace) -> Result:
     return Result(good, "\n".join(lines), {"state": state, "servers": servers})
 
 
-def rank(options: Namespace) -> Result:
-    from rerank_kit.client import Reranker
-    from rerank_kit.client.documents import read_documents
-
-    if not options.query.strip():
-        raise InputError("The query is empty.", hint='--query "what you are looking for"')
-    documents = read_documents(options.documents, paragraphs=options.paragraphs)
-    ranking = Reranker(options.url).rank(
-        options.query, documents, options.instruction, options.top_n,
-        progress=None if sys.stderr.isatty() else False,
-    )
-    data = {
-        "query": ranking.query,
-        "instruction": ranking.instruction,
-        "model": ranking.model,
-        "results": [document.as_dict() for document in ranking],
-        "notes": list(ranking.notes),
-    }
-    return Result(True, str(ranking), data)
-
-
-def doctor(options: Namespace) -> Result:
-    from rerank_kit.client.reranker import default_url
-    from rerank_kit.doctor import examine
-
-    found = examine(options.url or default_url())
-    return Result(found.ok, f"{found.url}\n{found}", found.as_dict())
-
-
-def diagnose(options: Namespace) -> Result:
-    from rerank_kit.server.diagnosis import diagnose as read
-
-    found = read(sys.stdin) if options.file == "-" else read(Path(options.file))
-    return Result(found.family == "none", str(found), found.as_dict())
-
-
 def demo(options: Namespace) -> Result:
     """Launch, rank the sample texts, print the tables, stop."""
     from rerank_kit import server
@@ -184,7 +108,7 @@ def demo(options: Namespace) -> Result:
 
     started = time.monotonic()
     profile, why = server.choose_profile(options.profile)
-    _say(options, f"profile: {profile} ({why}); starting the server ...")
+    say(options, f"profile: {profile} ({why}); starting the server ...")
     running = server.launch(profile)
     try:
         ready = time.monotonic() - started
@@ -232,6 +156,24 @@ def _live_state(record: registry.ServerRecord) -> str:
     return "ready"
 
 
-def _say(options: Namespace, text: str) -> None:
-    """A line for people while a command works; never on the stdout of --json."""
-    print(text, file=sys.stderr if options.json else sys.stdout, flush=True)
+def _profile_options(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--profile",
+        default=os.environ.get("RERANK_PROFILE") or "auto",
+        help="auto, practice, cpu, gpu or remote (default: RERANK_PROFILE, else auto)",
+    )
+
+
+def _launch_options(parser: ArgumentParser) -> None:
+    _profile_options(parser)
+    parser.epilog = "vLLM's own flags go after --, e.g. rerank-kit launch -- --max-model-len 2048"
+    parser.add_argument("--model", help="0.6B, 4B, 8B, a folder or a hub id")
+    parser.add_argument("--port", type=port_number, help="default: 8000, or a free one")
+    parser.add_argument("--timeout-seconds", type=positive, metavar="S", help="give up after S")
+    parser.add_argument("--print", action="store_true", help="only print the vllm serve command")
+    parser.add_argument(
+        "--recover", action="store_true", help="on a failure that a setting cures, apply it"
+    )
+    parser.add_argument(
+        "--no-score-check", action="store_true", help="accept a server that scores wrongly"
+    )
