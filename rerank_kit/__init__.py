@@ -9,11 +9,12 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from rerank_kit.client import RankedDocument, Ranking, Reranker
-    from rerank_kit.doctor import examine
+    from rerank_kit.doctor import Examination, examine
     from rerank_kit.errors import RerankKitError
     from rerank_kit.server import Server, launch
 
 _HOMES = {
+    "Examination": "rerank_kit.doctor",
     "RankedDocument": "rerank_kit.client",
     "Ranking": "rerank_kit.client",
     "Reranker": "rerank_kit.client",
@@ -23,6 +24,7 @@ _HOMES = {
     "launch": "rerank_kit.server",
 }
 __all__ = [
+    "Examination",
     "RankedDocument",
     "Ranking",
     "Reranker",
