@@ -16,13 +16,14 @@ if TYPE_CHECKING:
         Rankings,
         Reranker,
     )
-    from rerank_kit.doctor import examine
+    from rerank_kit.doctor import Examination, examine
     from rerank_kit.errors import RerankKitError
     from rerank_kit.server import Server, launch
 
 _HOMES = {
     "AsyncReranker": "rerank_kit.client",
     "LongDocuments": "rerank_kit.client",
+    "Examination": "rerank_kit.doctor",
     "RankedDocument": "rerank_kit.client",
     "Ranking": "rerank_kit.client",
     "Rankings": "rerank_kit.client",
@@ -35,6 +36,7 @@ _HOMES = {
 __all__ = [
     "AsyncReranker",
     "LongDocuments",
+    "Examination",
     "RankedDocument",
     "Ranking",
     "Rankings",
