@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from rerank_kit import registry
+from rerank_kit.client import dialect
+from rerank_kit.client.dialect import Dialect
 from rerank_kit.client.ranking import RankedDocument, Ranking
 from rerank_kit.client.transport import DEFAULT_TIMEOUT_SECONDS, Transport
 from rerank_kit.errors import InputError, NoServerError, RequestTooLongError, ResponseError
@@ -39,6 +41,7 @@ class Reranker:
     ) -> None:
         self._transport = Transport(url or default_url(), api_key, timeout_seconds)
         self._model = model
+        self._dialect: Dialect | None = None
 
     @property
     def url(self) -> str:
@@ -152,12 +155,14 @@ class Reranker:
         instruction: str | None,
         max_tokens_per_doc: int | None,
     ) -> list[float]:
+        if self._dialect is None:
+            self._dialect = dialect.ask(self._transport)
+        self._dialect, pairs = dialect.prepared(
+            self._dialect, self._transport, batch, instruction, max_tokens_per_doc
+        )
         body = {
             "model": self._model,
-            "queries": [query for query, _ in batch],
-            "documents": [document for _, document in batch],
-            "instruction": instruction,
-            "max_tokens_per_doc": max_tokens_per_doc,
+            **self._dialect.body(pairs, instruction, max_tokens_per_doc),
         }
         try:
             answer = self._transport.post("/v1/score", body)
