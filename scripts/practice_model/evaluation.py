@@ -156,20 +156,18 @@ class Scorer:
 
     def __init__(self, model: Qwen3ForCausalLM, tokenizer: Tokenizer) -> None:
         self.model, self.tokenizer = model, tokenizer
-        self.yes, self.no = tokenizer.token_to_id("yes"), tokenizer.token_to_id("no")
 
     def __call__(self, groups: list[Group]) -> list[np.ndarray]:
         packed = [packing.pack(group, self.tokenizer) for group in groups]
-        order = sorted(range(len(groups)), key=lambda i: len(packed[i].ids))
-        scores: list[np.ndarray] = [np.zeros(0)] * len(groups)
-        while order:
-            fitting = max(1, TOKENS_PER_PASS // len(packed[order[-1]].ids))
-            chosen, order = order[-fitting:], order[:-fitting]
+        scores: list[np.ndarray] = []
+        while packed:
+            count = 1
+            while count < len(packed) and sum(p.tokens for p in packed[:count]) < TOKENS_PER_PASS:
+                count += 1
             with torch.no_grad():
-                parts = [packed[i] for i in chosen]
-                differences, _ = packing.differences(self.model, parts, self.yes, self.no)
-            for i, values in zip(chosen, differences, strict=True):
-                scores[i] = values.numpy()
+                values, _ = packing.differences(self.model, packed[:count], self.tokenizer)
+            scores += [value.numpy() for value in values]
+            packed = packed[count:]
         return scores
 
 
