@@ -74,7 +74,9 @@ def cures(diagnosis: Diagnosis, situation: Situation) -> list[Fix]:
     """The settings that may cure this failure, the one that costs least first."""
     own = [fix for fix in diagnosis.fixes if fix.kind == "setting"]
     if diagnosis.family not in MEMORY_FAMILIES:
-        return [*own, *_left_out(diagnosis, situation)]
+        left_out = _left_out(diagnosis, situation)
+        # The CPU build has no kernels for most forms: another precision only fails later.
+        return [*own, *left_out] if situation.settings.profile == "gpu" else [*left_out, *own]
     known = {_flag(fix) for fix in own}
     rungs = [RUNGS[flag](situation) for flag in MEMORY_FAMILIES[diagnosis.family] if flag in RUNGS]
     own += [fix for fix in rungs if fix is not None and _flag(fix) not in known]

@@ -19,8 +19,8 @@ from rerank_kit.server.settings import RESERVED_FLAGS
 from rerank_kit.server.verdict import Diagnosis
 
 #: After more changes than this the answer is no longer a setting: a person should look. (The
-#: costliest way down for one card: cache, tokens, graphs, quantisation, length.)
-MOST_REMEDIES = 5
+#: whole ladder of one card: cache, tokens, sequences, graphs, quantisation, length.)
+MOST_REMEDIES = 6
 #: What the remembered setting itself may be to blame for, after an upgrade of vLLM for example.
 _MEMORY_IS_STALE = ("bad_argument", "other", "unknown", "quantization", "dtype_unsupported")
 _SHORT_FLAGS = {"-q": "--quantization", "-tp": "--tensor-parallel-size",
@@ -71,7 +71,7 @@ def launch_with_remedies(
     current = remembered or wanted
     if remembered:
         tell(Remedy(None, "The last start needed help", _words(remembered), "it worked then"))
-    tried = {current}
+    tried, changed_flags = {current}, set[str]()
     while True:
         try:
             server = start(current)
@@ -81,7 +81,7 @@ def launch_with_remedies(
                 back = Fix("setting", _words(wanted), "what helped before fails now")
                 cure: tuple[Attempt, Fix] | None = (wanted, back)
             else:
-                cure = _cheapest_cure(error, current, tried, situation)
+                cure = _cheapest_cure(error, current, tried, changed_flags, situation)
             if cure is None or len(tried) > MOST_REMEDIES:
                 raise
             current, fix = cure
@@ -89,6 +89,7 @@ def launch_with_remedies(
             change = f"without {fix.change}" if fix.kind == "without" else fix.change
             tell(Remedy(error.diagnosis, title.rstrip("."), change, fix.why))
             tried.add(current)
+            changed_flags.add(_flag(fix.change.split(" ", 1)[0]))
         else:
             if current != wanted and current != remembered:
                 _remember(key, current)
@@ -136,6 +137,7 @@ def _cheapest_cure(
     error: LaunchError,
     current: Attempt,
     tried: set[Attempt],
+    changed_flags: set[str],
     situation: Callable[[Attempt], ladder.Situation],
 ) -> tuple[Attempt, Fix] | None:
     """The first cure that was not tried yet; flags that the kit itself owns are not changed
@@ -146,14 +148,17 @@ def _cheapest_cure(
         fixes = ladder.cures(error.diagnosis, situation(current))
     except RerankKitError:  # the settings cannot even be made any more
         fixes = [fix for fix in error.diagnosis.fixes if fix.kind == "setting"]
+    untried = []
     for fix in fixes:
         flag = _flag(fix.change.split(" ", 1)[0])
         if not _is_flag(flag) or (flag in RESERVED_FLAGS and fix.kind != "model"):
             continue
         attempt = changed(current, fix)
         if attempt not in tried:
-            return attempt, fix
-    return None
+            untried.append((flag in changed_flags, attempt, fix))
+    # Each rung once before any of them a second time: a start costs minutes.
+    untried.sort(key=lambda one: one[0])
+    return untried[0][1:] if untried else None
 
 
 def _words(attempt: Attempt) -> str:
