@@ -90,7 +90,7 @@ _PREFIXES = tuple(
 )
 #: vLLM's own prefix, and the name of its process, wherever a collector's prefix ends.
 _OWN_PREFIX = re.compile(
-    rf"^.{{1,160}}?\b(?P<level>{_LOUD}) \d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)? \[?[\w./<>-]+:\d+\] ?"
+    rf"^.{{0,160}}?\b(?P<level>{_LOUD}) \d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)? \[?[\w./<>-]+:\d+\] ?"
 )
 _OWN_PROCESS = re.compile(
     r"^.{1,120}?(?P<stream>\((?:APIServer|EngineCore|Vllm|Worker|RayWorker)[^()]*\bpid=\d+[^()]*\)) ?"
