@@ -76,7 +76,7 @@ _CALM = ("WARNING", "INFO", "DEBUG")
 _CAUSES = ("cause", "symptom", "consequence", "end", "vague")
 #: What is asked first for the cause: a mention of a cause comes after it, before the symptoms.
 _RANKS = {
-    "cause": 0, "symptom": 2, "consequence": 4, "end": 4, "vague": 6, "latent": 8, "request": 9,
+    "cause": 0, "symptom": 2, "consequence": 2, "end": 4, "vague": 6, "latent": 8, "request": 9,
     "status": 10,
 }  # fmt: skip
 #: A warning that names a cause: below whatever names a failure.
