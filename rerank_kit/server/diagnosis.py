@@ -76,8 +76,13 @@ _CALM = ("WARNING", "INFO", "DEBUG")
 _CAUSES = ("cause", "symptom", "consequence", "end", "vague")
 #: What is asked first for the cause: a mention of a cause comes after it, before the symptoms.
 _RANKS = {
-    "cause": 0, "symptom": 2, "consequence": 4, "end": 4, "vague": 6, "latent": 8, "request": 8,
+    "cause": 0, "symptom": 2, "consequence": 2, "end": 4, "vague": 6, "latent": 8, "request": 9,
+    "status": 10,
 }  # fmt: skip
+#: A warning that names a cause: below whatever names a failure.
+_WARNED = 5
+_REQUESTS = ("request", "status")
+_SOFT = ("latent", *_REQUESTS)
 #: Lines between an exception's first line and the end of its message.
 _MESSAGE_LINES = 15
 
@@ -176,11 +181,11 @@ class _Reading:
                 continue  # what the program says it did about something
             if not causal and line.level is None and found.start() > 40:
                 continue  # somebody's sentence that happens to hold the words
-            if place in self._claimed and signature.role != "request":
+            if place in self._claimed and signature.role not in _REQUESTS:
                 if not causal or not self._only_mentioned(signature):
                     return True
-            if not self._hits or signature.role == "request":
-                self.look_again = signature.role == "request" and place not in self._claimed
+            if not self._hits or signature.role in _REQUESTS:
+                self.look_again = signature.role in _REQUESTS and place not in self._claimed
             self._claimed.add(place)
             chained = is_exception and self._traces.chained(line.stream)
             self._add(signature, line, found, causal=causal, chained=chained)
@@ -226,7 +231,7 @@ class _Reading:
         elif self._progress.is_ready and not before[1]:
             # It came up: whatever was said on the way was overcome, except what makes a
             # running server answer wrongly.
-            self._forget(lambda hit: hit.signature.role not in ("latent", "request"))
+            self._forget(lambda hit: hit.signature.role not in _SOFT)
             self._unfamiliar = self._wrapper = self._trouble = self._earlier = None
             self._unfamiliar_since = math.inf
         elif self._progress.stage in ("load", "warmup"):
@@ -244,7 +249,7 @@ class _Reading:
         kept = [
             hit
             for hit in self._hits
-            if not (hit.signature.role == "request" and hit.words.get("path") == path)
+            if not (hit.signature.role in _REQUESTS and hit.words.get("path") == path)
         ]
         if len(kept) == len(self._hits):
             return False
@@ -254,18 +259,19 @@ class _Reading:
     def _choose(self, failed: bool) -> _Hit | None:
         """The first cause: messages in a causal place before mentions, causes before symptoms."""
         ready = self._progress.is_ready
-        first = min((hit.line.number for hit in self._hits if hit.causal), default=0)
+        telling = [hit for hit in self._hits if hit.causal and hit.signature.role != "vague"]
+        first = min((hit.line.number for hit in telling), default=0)
 
         def rank(hit: _Hit) -> tuple[int, int]:
             rank = _RANKS[hit.signature.role]
             if hit.signature.role == "end" and hit.line.number == first:
                 rank = 0
             if rank < 8 and not hit.causal:
-                rank += 1
+                rank = max(rank, _WARNED) if hit.line.level in _CALM else rank + 1
             return rank, hit.line.number
 
         def counts(hit: _Hit) -> bool:
-            if hit.causal or hit.signature.role in ("latent", "request"):
+            if hit.causal or hit.signature.role in _SOFT:
                 return True
             # A warning explains a failure; alone it is none.
             told = hit.line.level not in _CALM or hit.family == "stalled"
@@ -281,8 +287,8 @@ class _Reading:
         hit, unfamiliar = self._choose(failed), self._unfamiliar
         if hit is not None and unfamiliar is not None:
             role, earlier = hit.signature.role, unfamiliar.number < hit.line.number
-            follows = role in ("consequence", "end", "vague") and earlier and not hit.chained
-            if role in ("latent", "request") or follows or not hit.causal:
+            follows = role in ("consequence", "end") and earlier and not hit.chained
+            if role == "vague" or role in _SOFT or follows or not hit.causal:
                 hit = None
         if hit is not None:
             return self._diagnosis_of(hit)

@@ -68,7 +68,7 @@ class Progress:
             self._read_settings(text)
         if "Supported tasks" in text or "supports multiple tasks" in text:
             self._note(text)
-        if "HTTP/1.1\" 200" in text or "throughput: " in text:
+        if "HTTP/1.1\" 200" in text or "throughput: " in text or "Processed prompts:" in text:
             self.has_answered = True
         if self.is_ready and _STOP.search(text):
             self.is_stopping = True
@@ -229,9 +229,9 @@ class Traces:
 
 
 _WARMUP_FRAMES = re.compile(
-    r"profile_run|determine_available_memory|determine_num_available_blocks|_dummy\w*run"
-    r"|capture|warm_?up|initialize_kv_cache|_?allocate_kv_cache|initialize_cache|_init_cache"
-    r"|_initialize_kv_caches|_run_warmup|profile_\w+memory|autotune|_allocate\w*"
+    r"profile_\w+|determine_available_memory|determine_num_available_blocks|_dummy\w*run"
+    r"|_?capture\w*|\w*warm_?up\w*|_?initialize_kv_caches?|_?allocate\w*|initialize_cache"
+    r"|_init_cache|autotune\w*"
 )
 _LOAD_FRAMES = re.compile(
     r"load_model|initialize_model|load_weights|_load_\w+|process_weights\w*|make_layers"
@@ -239,7 +239,7 @@ _LOAD_FRAMES = re.compile(
 )
 _RUN_FRAMES = re.compile(
     r"run_busy_loop|run_engine_loop|engine_step|run_engine|step_async|_process_engine_step"
-    r"|step_with_batch_queue|run_batch|event_loop_\w+"
+    r"|step_with_batch_queue|run_batch|event_loop_\w+|generate|_run_engine"
 )
 #: A calculation, of the trial run or of a request.
 _FORWARD_FRAMES = re.compile(r"forward|execute_model|step|apply|_run_engine|generate|encode|score")
@@ -262,14 +262,13 @@ def out_of_memory_family(
         return "gpu_oom_warmup", True
     if any(_LOAD_FRAMES.fullmatch(f) for f in functions):
         return "gpu_oom_load", True
-    if progress.is_ready or any(_RUN_FRAMES.fullmatch(f) for f in functions):
+    if progress.is_ready or progress.has_answered or any(_RUN_FRAMES.fullmatch(f) for f in functions):
         return "gpu_oom_runtime", True
     if progress.stage in ("load", "warmup"):
         return f"gpu_oom_{progress.stage}", True
     if any(_FORWARD_FRAMES.fullmatch(f) for f in functions) or "private pools" in text:
-        answered = progress.stage == "serving" or progress.has_answered
-        return "gpu_oom_runtime" if answered else "gpu_oom_warmup", False
-    return "gpu_oom_runtime" if progress.has_answered else "gpu_oom_load", False
+        return "gpu_oom_warmup", False
+    return "gpu_oom_load", False
 
 
 def held_by_others(numbers: dict[str, float]) -> float:
