@@ -171,7 +171,7 @@ def _child(
     settings: ServerSettings, record: ServerRecord, port_claim: int
 ) -> subprocess.Popen[bytes]:
     try:
-        with open(record.log_path, "wb") as log:
+        with open(record.log_path, "ab") as log:
             return subprocess.Popen(
                 settings.argv(record.port),
                 stdin=subprocess.DEVNULL,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import socket
 import subprocess
 import tempfile
@@ -22,7 +23,7 @@ from typing import Any
 
 import psutil
 
-from rerank_kit import registry
+from rerank_kit import models, registry
 from rerank_kit.errors import InputError, RequestError, RerankKitError
 from rerank_kit.server import stalls
 from rerank_kit.server.diagnosis import Diagnosis, diagnose
@@ -76,7 +77,6 @@ class Provocation:
     broken_by: str
     expected: tuple[str, ...]
     flags: tuple[str, ...] = ()
-    model: str | None = None
     around: Callable[[], contextlib.AbstractContextManager[dict[str, Any]]] | None = None
     needs_person: bool = False
     run: Callable[[Provocation, _Seen], bool] | None = None
@@ -84,8 +84,9 @@ class Provocation:
 
 @dataclass
 class _Seen:
-    """What has been observed so far."""
+    """What has been observed so far. mend: whether it is to run again."""
 
+    mend: bool
     family: str = ""
     confidence: str = ""
     evidence: str = ""
@@ -115,8 +116,8 @@ def provoke(name: str, *, mend: bool = True) -> Outcome:
     known = {one.name: one for one in PROVOCATIONS}
     if name not in known:
         raise InputError(f"{name!r} is no known provocation.", hint=f"one of: {', '.join(known)}")
-    one, seen, started = known[name], _Seen(), time.monotonic()
-    running = (one.run or _break_and_mend)(one, seen) if mend or one.run else _break(one, seen)
+    one, seen, started = known[name], _Seen(mend), time.monotonic()
+    running = (one.run or (_break_and_mend if mend else _break))(one, seen)
     return Outcome(
         one.name, one.broken_by, one.expected, seen.family, seen.confidence, seen.evidence,
         tuple(seen.remedies), running, round(time.monotonic() - started, 1),
@@ -127,7 +128,7 @@ def provoke(name: str, *, mend: bool = True) -> Outcome:
 def _break(one: Provocation, seen: _Seen) -> bool:
     with (one.around or _nothing)() as more:
         try:
-            launch("practice", one.model, extra_args=one.flags, **more).stop(force=True)
+            launch("practice", extra_args=one.flags, **more).stop(force=True)
         except RerankKitError as error:
             seen.take(error)
             return False
@@ -144,8 +145,9 @@ def _break_and_mend(one: Provocation, seen: _Seen) -> bool:
 
     with (one.around or _nothing)() as more:
         try:
-            server = launch("practice", one.model, extra_args=one.flags, recover=True,
-                            on_remedy=note, **more)  # fmt: skip
+            server = launch(
+                "practice", extra_args=one.flags, recover=True, on_remedy=note, **more
+            )
         except RerankKitError as error:
             seen.take(error)
             return False
@@ -200,6 +202,16 @@ def _stranger_takes_the_port() -> Iterator[dict[str, Any]]:
 
 
 @contextlib.contextmanager
+def _folder_without_weights() -> Iterator[dict[str, Any]]:
+    """As after a download that brought the small files only."""
+    with tempfile.TemporaryDirectory(prefix="rerank-kit-model-") as folder:
+        for path in models.practice_model_dir().iterdir():
+            if path.is_file() and not path.name.endswith(".safetensors"):
+                shutil.copy(path, folder)
+        yield {"model": folder}
+
+
+@contextlib.contextmanager
 def _short_patience() -> Iterator[dict[str, Any]]:
     """So that a stop is not watched for a whole minute."""
     patience, stalls.QUIET_SECONDS = stalls.QUIET_SECONDS, 20.0
@@ -232,6 +244,8 @@ def _kill_a_worker(one: Provocation, seen: _Seen) -> bool:
     finally:
         server.stop(force=True)
     seen.found(diagnose(log))
+    if not seen.mend:
+        return False
     seen.remedies.append("Nothing is wrong with the settings: started again as it was.")
     return _scores_and_stops(launch("practice", extra_args=one.flags))
 
@@ -257,6 +271,8 @@ def _fill_the_disk(one: Provocation, seen: _Seen) -> bool:
             launch("practice").stop(force=True)
         except RerankKitError as error:
             seen.take(error)
+        if not seen.mend:
+            return False
         ballast.unlink()
         seen.remedies.append("Room was made on the disk: started again as it was.")
         return _scores_and_stops(launch("practice"))
@@ -287,8 +303,8 @@ PROVOCATIONS: Sequence[Provocation] = (
         ("quantization", "dtype_unsupported"), ("--quantization", "fp8"),
     ),
     Provocation(
-        "main memory", "a cache of 16 GB under a limit of 12 GB (ulimit -v)", ("host_oom",),
-        ("--kv-cache-memory-bytes", "16000000000"), around=lambda: _address_space(12.0),
+        "main memory", "a cache of 8 GB under a limit of 6 GiB (ulimit -v)", ("host_oom",),
+        ("--kv-cache-memory-bytes", "8000000000"), around=lambda: _address_space(6.0),
     ),
     Provocation(
         "stuck", "a model split over two workers, and only one is started", ("stalled",),
@@ -303,8 +319,8 @@ PROVOCATIONS: Sequence[Provocation] = (
         "disk full", "log and state on a disk without room", ("disk_full",), run=_fill_the_disk,
     ),
     Provocation(
-        "bad path", "a model folder that does not exist", ("bad_model_path",),
-        model="/no/such/model", needs_person=True,
+        "bad path", "a model folder without its weights", ("bad_model_path",),
+        around=_folder_without_weights, needs_person=True,
     ),
     Provocation(
         "wrong argument", "a flag that vLLM does not have", ("bad_argument",),

@@ -111,13 +111,19 @@ class Server:
         return stop_record(self.record)
 
 
+#: The last word of ours in the log of a server that was stopped.
+STOPPED_ON_REQUEST = "rerank-kit: stopped on request"
+
+
 def stop_record(record: ServerRecord) -> StopReport:
     """End the server of a record whatever its owner, and prove that it is gone."""
     started = time.monotonic()
     record.state = "stopping"  # a launch that waits for this server sees that it did not fail
-    with contextlib.suppress(SetupError):  # also with a full disk
+    with contextlib.suppress(SetupError, OSError):  # also with a full disk
         if record.path.exists():
             record.save()
+            with open(record.log_path, "a", encoding="utf-8") as log:
+                log.write(f"{STOPPED_ON_REQUEST}\n")
     # A group is named by the pid of its first process: once that is gone, the number may belong
     # to somebody else, and only the mark says who is ours.
     group = record.pid if record.is_alive() else 0

@@ -70,10 +70,11 @@ class ServerSettings:
         return [*_known_flags([*arguments, *self.flags], facts), *self.extra_args]
 
     def argv(self, port: int) -> list[str]:
-        """The command that is run. The module form works in every build of vLLM; the `vllm`
-        script does not exist in the CPU build."""
-        module = "vllm.entrypoints.openai.api_server"
-        return [sys.executable, "-m", module, "--model", self.model, *self.vllm_arguments(port)]
+        """The command that is run: vLLM's own server through a small main module, which makes
+        it start sooner (run_vllm.py). The `vllm` script does not exist in the CPU build."""
+        # -P: neither the folder we are in nor the kit's own may shadow a module of vLLM's.
+        program = [sys.executable, "-P", str(PACKAGE_DIR / "run_vllm.py")]
+        return [*program, "--model", self.model, *self.vllm_arguments(port)]
 
     def command_line(self, port: int | str = 8000) -> str:
         """The equal `vllm serve` command, to read and to paste. It holds no path of this

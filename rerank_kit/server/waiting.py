@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import signal
 import time
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from rerank_kit.server import process_group
 from rerank_kit.server.diagnosis import diagnose
 from rerank_kit.server.readiness import check_scores
 from rerank_kit.server.remedies import fill_fixes
+from rerank_kit.server.server import STOPPED_ON_REQUEST
 from rerank_kit.server.settings import ServerSettings
 from rerank_kit.server.signatures import catalogue
 from rerank_kit.server.stalls import StallWatch
@@ -32,6 +32,8 @@ from rerank_kit.server.verdict import Diagnosis, Evidence
 _POLL_SECONDS = 0.25
 #: What a start that has given up may still write, before it is ended.
 _LAST_WORDS_SECONDS = 3.0
+#: How far from its end a log is searched for our own last word.
+_LAST_LINES = 500
 #: Less room than this on the log's disk: nobody can write there.
 _FULL_BYTES = 64 * 1024
 
@@ -100,13 +102,14 @@ def _failure(
 ) -> LaunchError:
     """What went wrong, from the log: the cause, not the wrapper around it."""
     path = Path(record.log_path)
+    if _was_stopped(record):
+        message = "The server was stopped by somebody while it started."
+        return LaunchStopped(message, hint="launch it again", log_path=str(path))
     found = diagnose(path, process_group.exit_status(record.pid))
     known = found.family not in ("none", "unknown")
     if not known:
         seen = stalled or _full_disk(path)
         found, known = seen or found, seen is not None
-    if not known and kind is LaunchError and _was_stopped(record):
-        kind, message = LaunchStopped, "The server was stopped by somebody while it started."
     fix = found.fixes[0] if found.fixes else None
     wait_longer = "give it more time (timeout_seconds), or read the log: " if (
         kind is LaunchTimeout
@@ -122,13 +125,13 @@ def _failure(
 
 
 def _was_stopped(record: ServerRecord) -> bool:
-    """Whether a stop, here or in another process, ended it: not a failure of its own."""
+    """Whether a stop, here or in another process, ended it: not a failure of its own. What it
+    wrote while it was being ended may look like one."""
     written = read_json_object(record.path)
     if written.get("mark", record.mark) != record.mark:
         return True  # the file is already that of the next server on this port
-    status = process_group.exit_status(record.pid)
-    ended = status in (None, 0, -signal.SIGTERM, -signal.SIGINT, 128 + signal.SIGTERM)
-    return written.get("state") == "stopping" or (not written and ended)
+    last_words = log_tail(Path(record.log_path), _LAST_LINES)
+    return written.get("state") == "stopping" or STOPPED_ON_REQUEST in last_words
 
 
 def _full_disk(log: Path) -> Diagnosis | None:
