@@ -72,3 +72,31 @@ def dripping_peer(seconds: float) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=serve, args=(listener,), daemon=True).start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@contextlib.contextmanager
+def raw_peer(answer: bytes, *, one_byte_every_seconds: float = 0.0) -> Iterator[str]:
+    """Sends these very bytes to whoever connects, whole or one by one (a slow loris), and hangs
+    up. Nothing of HTTP is added."""
+
+    def speak(connection: socket.socket) -> None:
+        with contextlib.suppress(OSError), connection:
+            connection.recv(65536)
+            if not one_byte_every_seconds:
+                connection.sendall(answer)
+                connection.shutdown(socket.SHUT_WR)
+                connection.recv(65536)
+                return
+            for byte in answer:
+                connection.sendall(bytes([byte]))
+                time.sleep(one_byte_every_seconds)
+
+    def serve(listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                threading.Thread(target=speak, args=(connection,), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"

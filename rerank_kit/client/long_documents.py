@@ -116,7 +116,8 @@ def split(
     while start < len(text):
         if max_passages is not None and len(passages) == max_passages:
             return Split(tuple(passages), complete=False)
-        end = _end_of_passage(start, len(text), borders, ends, passage_tokens)
+        covered = passages[-1].end if passages else 0
+        end = _end_of_passage(start, covered, len(text), borders, ends, passage_tokens)
         first, last = bisect_left(borders, start), bisect_left(borders, end)
         passages.append(Passage(start, end, text[start:end], last - first))
         if end >= len(text):
@@ -126,15 +127,16 @@ def split(
 
 
 def _end_of_passage(
-    start: int, length: int, borders: list[int], ends: list[int], size: int
+    start: int, covered: int, length: int, borders: list[int], ends: list[int], size: int
 ) -> int:
+    """The last sentence's end that still fits and goes beyond what is covered already."""
     first = bisect_left(borders, start)
     if first + size >= len(borders):
         return length
     hard_end = borders[first + size]
     least = borders[first + max(1, int(size * _LEAST_FILL))]
     place = bisect_right(ends, hard_end) - 1
-    if place >= 0 and ends[place] >= least and ends[place] > start:
+    if place >= 0 and ends[place] >= least and ends[place] > covered:
         return ends[place]
     return max(hard_end, start + 1)
 

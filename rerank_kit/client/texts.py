@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -97,5 +98,5 @@ def finite_number(name: str, value: Any) -> float | None:
 
 def shown(value: Any) -> str:
     """A value in an error message: its type and its beginning."""
-    text = repr(value)
+    text = re.sub(r" at 0x[0-9a-f]+", "", repr(value))
     return f"{type(value).__name__} {text[:60]}{'…' if len(text) > 60 else ''}"

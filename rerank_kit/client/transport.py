@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import requests
+from urllib3.exceptions import LocationValueError
 
 from rerank_kit.client.connections import DeadlineAdapter, read_body
 from rerank_kit.client.http_errors import error_of, is_away, read_json
@@ -41,7 +42,7 @@ def normalise_url(address: str) -> str:
     """
     text = address.strip() if isinstance(address, str) else ""
     one_slash = re.match(r"[a-zA-Z]+:/(?!/)", text)  # http:/host is a typing slip, not a host
-    if not text or one_slash or any(character.isspace() for character in text):
+    if not text or one_slash or not text.isprintable() or " " in text:
         raise InputError(
             f"{address!r} is not an address.", hint="write it as http://127.0.0.1:8000"
         )
@@ -158,7 +159,7 @@ class Transport:
                 allow_redirects=False, stream=True,
             ) as response:  # fmt: skip
                 content = read_body(response, began + seconds)
-        except (requests.exceptions.InvalidURL, UnicodeError) as error:
+        except (requests.exceptions.InvalidURL, LocationValueError, UnicodeError) as error:
             raise InputError(
                 f"{self.root!r} is not an address that can be called.", evidence=str(error)[:200]
             ) from None

@@ -21,7 +21,7 @@ from rerank_kit.client.engines.base import (
 )
 from rerank_kit.client.texts import shown
 from rerank_kit.client.transport import Transport
-from rerank_kit.errors import ResponseError
+from rerank_kit.errors import ResponseError, WrongServerError
 
 
 class Vllm:
@@ -34,8 +34,12 @@ class Vllm:
         self.dialect = dialect
 
     def describe(self, transport: Transport) -> ServedModel:
-        """From GET /v1/models, which a router passes on as well."""
-        return served_model(transport.get("/v1/models"), transport.root)
+        """From GET /v1/models; nothing is known behind a router that does not pass it on."""
+        try:
+            listed = transport.get("/v1/models")
+        except WrongServerError:
+            return ServedModel()
+        return served_model(listed, transport.root)
 
     def score(self, transport: Transport, batch: Batch) -> Answer:
         if self.dialect is None:
