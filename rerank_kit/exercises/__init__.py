@@ -9,6 +9,11 @@ from rerank_kit.exercises.what_the_model_reads import (
     check_threshold,
     mystery_prompts,
 )
+from rerank_kit.exercises.when_things_break import (
+    check_cause_line,
+    check_families,
+    check_length_for_cache,
+)
 from rerank_kit.exercises.will_it_fit import (
     check_beside,
     check_kv_of_one_pair,
@@ -19,9 +24,12 @@ __all__ = [
     "PASS",
     "check_beside",
     "check_best_question",
+    "check_cause_line",
+    "check_families",
     "check_forgotten_machine",
     "check_kv_of_one_pair",
     "check_largest_that_fits",
+    "check_length_for_cache",
     "check_my_document_wins",
     "check_official_prompt",
     "check_profiles",

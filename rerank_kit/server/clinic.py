@@ -33,8 +33,9 @@ class Case:
         shown = []
         for number, line in enumerate(self.lines, 1):
             folded = textwrap.wrap(
-                without_stamps(line), EXCERPT_COLUMNS - 4, subsequent_indent="    "
-            )
+                without_stamps(line), EXCERPT_COLUMNS - 4, subsequent_indent="    ",
+                break_on_hyphens=False,
+            )  # fmt: skip
             shown += [f"{number:2}  " + "\n    ".join(folded or [""])]
         return "\n".join(line.rstrip() for line in shown)
 
