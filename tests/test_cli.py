@@ -17,7 +17,7 @@ from rerank_kit.samples import SAMPLES
 SAMPLE = SAMPLES[0]
 COMMANDS = (
     "check", "plan", "launch", "status", "logs", "stop", "rank", "search", "evaluate", "doctor",
-    "diagnose", "demo",
+    "diagnose", "demo", "budget",
 )  # fmt: skip
 
 

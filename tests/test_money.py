@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import pytest
 from processes import clean, cli, wait_until
 
 from rerank_kit import errors, launch, money, registry
-from rerank_kit.money import guard_files, limits, meter
+from rerank_kit.money import guard_files, limits, meter, providers
 from rerank_kit.money.limits import Budget, PaidTime, what_is_due
 
 #: One unit of money a second: a limit of 3 is reached after three seconds.
@@ -150,6 +151,38 @@ def test_a_dry_run_says_what_would_be_run_and_starts_nothing(guarded: Path) -> N
     assert not guards_of(guarded)
     off = cli("budget")
     assert off.returncode == 1 and "nothing watches" in off.stdout
+
+
+def test_every_provider_has_a_source_and_a_date() -> None:
+    for provider in providers.providers().values():
+        assert provider.inside in ("yes", "token", "no")
+        assert provider.source and re.fullmatch(r"20\d\d-\d\d-\d\d", provider.checked)
+        assert provider.how in ("documentation", "reported")
+        assert bool(provider.command) == (provider.inside != "no")
+        assert provider.words.endswith((".", "!")) and provider.still_costs
+        assert all(sign.split(":")[0] in ("env", "file", "dmi") for sign in provider.signs)
+
+
+def test_a_cloud_is_recognised_and_its_own_way_is_used(tmp_path: Path) -> None:
+    pod = providers.provider_here({"RUNPOD_POD_ID": "abc 1"}, tmp_path)
+    assert pod is not None and pod.name == "runpod"
+    assert pod.power_off_command({"RUNPOD_POD_ID": "abc 1"})[-1] == "abc 1"
+    with pytest.raises(errors.InputError, match="RUNPOD_POD_ID"):
+        pod.power_off_command({})
+    (tmp_path / "sys_vendor").write_text("Microsoft Corporation\n", encoding="utf-8")
+    (tmp_path / "product_name").write_text("Virtual Machine\n", encoding="utf-8")
+    azure = providers.provider_here({}, tmp_path)
+    assert azure is not None and azure.name == "azure"
+    with pytest.raises(errors.InputError, match="ends the billing at Azure"):
+        azure.power_off_command()
+    with pytest.raises(errors.InputError, match="no provider"):
+        providers.provider_named("nowhere")
+
+
+def test_the_table_of_providers_is_printed() -> None:
+    done = cli("budget", "--providers")
+    assert done.returncode == 0 and "AutoDL" in done.stdout and "still costs" in done.stdout
+    assert len(json.loads(cli("budget", "--providers", "--json").stdout)["providers"]) > 8
 
 
 def test_a_second_guard_only_changes_the_budget(guarded: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from argparse import ArgumentParser, Namespace
+from dataclasses import asdict
 
 from rerank_kit.commands.result import AddCommand, Result
 from rerank_kit.errors import InputError
@@ -39,12 +40,13 @@ def _budget_options(parser: ArgumentParser) -> None:
         "--countdown-seconds", type=float, default=120.0, metavar="S",
         help="time to cancel before it acts (default 120)",
     )  # fmt: skip
-    parser.add_argument(
-        "--power-off-command", metavar="CMD", help="how this machine is powered off"
-    )
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--power-off-command", metavar="CMD", help="how this machine is powered off")
+    how.add_argument("--provider", metavar="NAME", help="the way of this cloud (see --providers)")
     parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
     ends = parser.add_mutually_exclusive_group()
     ends.add_argument("--cancel", action="store_true", help="cancel the countdown that runs")
+    ends.add_argument("--providers", action="store_true", help="how each cloud is really stopped")
     ends.add_argument("--off", action="store_true", help="switch the guard off")
 
 
@@ -52,6 +54,8 @@ def budget(options: Namespace) -> Result:
     from rerank_kit import money
     from rerank_kit.money.guard import what_would_be_done
 
+    if options.providers:
+        return _providers()
     if options.cancel:
         return _report(money.cancel(), good=True)
     if options.off:
@@ -77,7 +81,23 @@ def budget(options: Namespace) -> Result:
     return _report(money.start_guard(allowed, paid_hours=options.paid_hours), good=True)
 
 
+def _providers() -> Result:
+    from rerank_kit.money.providers import provider_here, providers
+
+    here = provider_here()
+    known = list(providers().values())
+    first = f"this machine: {here.title if here else 'not recognised'}"
+    data = {"here": here.name if here else None, "providers": [asdict(one) for one in known]}
+    return Result(True, "\n\n".join([first, *map(str, known)]), data)
+
+
 def _power_off_command(options: Namespace) -> tuple[str, ...]:
+    """What the person said; else the way of the cloud that they named or that is recognised."""
+    from rerank_kit.money.providers import provider_here, provider_named
+
+    if options.on_limit == "poweroff" and not options.power_off_command:
+        provider = provider_named(options.provider) if options.provider else provider_here()
+        return provider.power_off_command() if provider else ()
     try:
         return tuple(shlex.split(options.power_off_command or ""))
     except ValueError as error:
