@@ -73,8 +73,11 @@ def evaluate(options: Namespace) -> Result:
     recall = _recall(options, labelled.documents)
     against = Search(Bm25(labelled.documents)) if options.recall == "everything" else None
     comparison = compare(
-        labelled, Search(recall, Reranker(options.url), options.instruction), against=against,
-        depth=options.depth, relevant_from=options.relevant_from,
+        labelled,
+        Search(
+            recall, Reranker(options.url), options.instruction, raw_scores=options.raw_scores
+        ),
+        against=against, depth=options.depth, relevant_from=options.relevant_from,
         progress=False if options.json else None,
     )  # fmt: skip
     text = [str(comparison), "", changes_text(comparison), "", *comparison.times()]
@@ -154,6 +157,10 @@ def _evaluate_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--relevant-from", type=positive, default=1, metavar="GRADE",
         help="the grade from which a document counts as an answer (default: 1)",
+    )
+    parser.add_argument(
+        "--raw-scores", action="store_true",
+        help="rank by logits: they part documents whose scores are all 1.000",
     )
     parser.add_argument(
         "--report", metavar="FILE.html", help="also write a page and, beside it, Markdown"

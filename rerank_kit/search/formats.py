@@ -175,7 +175,8 @@ def _parts(title: str, text: str) -> list[Part]:
 def _pieces(block: str) -> list[str]:
     if len(block) <= PART_CHARACTERS:
         return [block]
-    pieces, current = [], ""
+    pieces: list[str] = []
+    current = ""
     for sentence in re.split(r"(?<=[.!?])\s+|(?<=[。！？\n])", block):
         while len(sentence) > PART_CHARACTERS:  # no sentence at all: a table, a base64 blob
             pieces, current = [*pieces, current + sentence[:PART_CHARACTERS]], ""

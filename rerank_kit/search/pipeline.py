@@ -113,12 +113,15 @@ class Search:
     """A first stage and, unless reranker is None, a second one.
 
     instruction: what "relevant" means here, in English; None is the official default.
+    raw_scores: logits, which part documents whose probabilities are all 1.000.
     """
 
     def __init__(
-        self, recall: Recall, reranker: Reranker | None = None, instruction: str | None = None
-    ) -> None:
-        self.recall, self.reranker, self.instruction = recall, reranker, instruction
+        self, recall: Recall, reranker: Reranker | None = None, instruction: str | None = None,
+        *, raw_scores: bool = False,
+    ) -> None:  # fmt: skip
+        self.recall, self.reranker = recall, reranker
+        self.instruction, self.raw_scores = instruction, raw_scores
 
     @property
     def name(self) -> str:
@@ -151,12 +154,16 @@ class Search:
                 query, tuple(found[:top_n]), len(chosen), self.recall.name, "", recall_ms, 0.0
             )
         begin = time.perf_counter()
-        ranking = self.reranker.rank(query, [one.whole for one in chosen], self.instruction)
+        ranking = self.reranker.rank(
+            query, [one.whole for one in chosen], self.instruction, raw_scores=self.raw_scores
+        )
         rerank_ms = (time.perf_counter() - begin) * 1000
         found = [
             Found(one.rank, chosen[one.index], one.index + 1, one.score) for one in ranking
         ]
+        notes = [*ranking.notes]
+        notes += [f"{chosen[one.index].id} has no score: {one.reason}" for one in ranking.unscored]
         return SearchResult(
             query, tuple(found[:top_n]), len(chosen), self.recall.name, ranking.model,
-            recall_ms, rerank_ms, ranking.notes,
+            recall_ms, rerank_ms, tuple(notes),
         )  # fmt: skip
