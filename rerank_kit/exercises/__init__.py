@@ -4,6 +4,7 @@ never the answer."""
 from rerank_kit.exercises.first_ranking import check_best_question, check_my_document_wins
 from rerank_kit.exercises.outcome import PASS
 from rerank_kit.exercises.start_here import check_forgotten_machine, check_profiles
+from rerank_kit.exercises.two_stage_search import check_depth, check_enough_queries
 from rerank_kit.exercises.what_the_model_reads import (
     check_official_prompt,
     check_threshold,
@@ -25,6 +26,8 @@ __all__ = [
     "check_beside",
     "check_best_question",
     "check_cause_line",
+    "check_depth",
+    "check_enough_queries",
     "check_families",
     "check_forgotten_machine",
     "check_kv_of_one_pair",
