@@ -32,7 +32,7 @@ def examine(
     model_dir: the folder of the served model; its scores are then computed with transformers in
     float32 (in another process) and compared. Raises InputError for an address that is none.
     """
-    transport = Transport(url, api_key, timeout_seconds, retries=1)
+    transport = Transport(url, api_key, timeout_seconds, retries=1, retry_seconds=10.0)
     folder = parity.checked_folder(model_dir) if model_dir is not None else None
     try:
         findings = _examine(Patient(transport), folder)
