@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from rerank_kit import machine, memory, models, registry
+from rerank_kit import machine, memory, models, other_rerankers, registry
 from rerank_kit.errors import InputError, SetupError
 from rerank_kit.prompt import chat_template_path
 
@@ -52,15 +52,13 @@ class ServerSettings:
             "--host", self.host,
             "--port", str(port),
             "--runner", "pooling",
-            "--chat-template", str(chat_template_path()),
+            *template_arguments(self.model),
             "--dtype", self.dtype,
             "--max-model-len", str(self.max_model_len),
             "--max-num-batched-tokens", str(self.max_num_batched_tokens),
             "--kv-cache-memory-bytes", str(self.kv_cache_memory_bytes),
         ]  # fmt: skip
-        if needs_overrides(self.model):
-            arguments += ["--hf-overrides", json.dumps(models.RERANKER_OVERRIDES)]
-        return [*arguments, *self.flags, *self.extra_args]
+        return [*arguments, *head_arguments(self.model), *self.flags, *self.extra_args]
 
     def argv(self, port: int) -> list[str]:
         """The command that is run. The module form works in every build of vLLM; the `vllm`
@@ -104,6 +102,24 @@ class ServerSettings:
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def template_arguments(model: str) -> list[str]:
+    """The flag that makes vLLM read a model's own prompt; none where the tokenizer joins a pair."""
+    other = other_rerankers.find(model)
+    path = chat_template_path() if other is None else other.template_path
+    return ["--chat-template", str(path)] if path else []
+
+
+def head_arguments(model: str) -> list[str]:
+    """The flags that make vLLM read a model's score where that model gives it."""
+    other = other_rerankers.find(model)
+    if other is None:
+        overrides = models.RERANKER_OVERRIDES if needs_overrides(model) else {}
+    else:
+        overrides = other.overrides
+    flags = list(other.flags) if other else []
+    return flags + (["--hf-overrides", json.dumps(overrides)] if overrides else [])
+
+
 def needs_overrides(model: str) -> bool:
     """False for a checkpoint already converted to sequence classification."""
     config = Path(model) / "config.json"
@@ -143,10 +159,24 @@ def settings_for(
     if machine.installed_vllm() is None:
         raise SetupError("vLLM is not installed here.", hint="bash scripts/start.sh --setup-only")
     builder = {"practice": _practice, "cpu": _cpu, "gpu": _gpu}[profile]
-    settings = builder(model, tuple(extra_args))
+    settings = _limited(builder(model, tuple(extra_args)))
     if profile != "practice" and "/" not in settings.model:
         settings = replace(settings, served_name=settings.model)
     return replace(settings, extra_args=tuple(extra_args))
+
+
+def _limited(settings: ServerSettings) -> ServerSettings:
+    """Within what another reranker can read. An encoder reads a pair in one piece, so one step
+    must hold the longest pair."""
+    other = other_rerankers.find(settings.model)
+    if other is None:
+        return settings
+    length = min(settings.max_model_len, other.max_positions)
+    step = max(settings.max_num_batched_tokens, length) if other.encoder else 0
+    return replace(
+        settings, max_model_len=length,
+        max_num_batched_tokens=step or settings.max_num_batched_tokens,
+    )  # fmt: skip
 
 
 def _on_cpu() -> bool:
