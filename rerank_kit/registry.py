@@ -163,7 +163,17 @@ def living() -> list[ServerRecord]:
     """The servers that really run; records of dead ones are cleaned away (after a reboot,
     a crash, a kill from outside). One whose main process is gone while workers of it live has
     the state "broken"."""
+    _sweep_drafts()
     return [record for record in records() if record.is_alive() or _is_found(record)]
+
+
+def _sweep_drafts() -> None:
+    """Remove half-written state files of processes that were killed while they wrote."""
+    for folder in (state_dir(), state_dir() / "servers"):
+        for draft in folder.glob("*.tmp"):
+            writer = draft.stem.rpartition(".")[2]
+            if writer.isdigit() and not psutil.pid_exists(int(writer)):
+                draft.unlink(missing_ok=True)
 
 
 def _is_found(record: ServerRecord) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from rerank_kit.errors import SetupError
 from rerank_kit.money.limits import Budget
 from rerank_kit.registry import process_is, read_json_object, state_dir, write_json
 
@@ -85,7 +86,7 @@ class GuardState:
                 file.write(line + "\n")
 
     def save(self) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(SetupError):  # the same
             write_json(folder() / "state.json", asdict(self))
 
     def as_dict(self) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from rerank_kit.client import Reranker
 from rerank_kit.errors import LaunchError, LaunchStopped, LaunchTimeout
 from rerank_kit.registry import ServerRecord
 from rerank_kit.server import interrupts, ports, process_group, progress
-from rerank_kit.server.recovery import launch_with_remedies
+from rerank_kit.server.ladder import Situation
+from rerank_kit.server.recovery import Attempt, Remedy, RemedyCallback, launch_with_remedies
 from rerank_kit.server.server import Server, stop_record
 from rerank_kit.server.settings import ServerSettings, choose_profile, settings_for
 from rerank_kit.server.startup import Progress, ProgressCallback
@@ -38,6 +39,7 @@ def launch(
     owner_is_terminal: bool = False,
     score_check: bool = True,
     recover: bool = False,
+    on_remedy: RemedyCallback | None = None,
 ) -> Server:
     """A ready server of this profile: the one that already runs, or a new one.
 
@@ -45,7 +47,8 @@ def launch(
     extra_args: vLLM flags, passed on last. on_progress: called a few times a second; None
     shows a bar. owner_is_terminal: the server outlives this process until an explicit stop.
     score_check: False accepts a server whose known pairs score wrongly (to study one).
-    recover: on a failure that a setting cures, change the smallest one, say so, try again.
+    recover: on a failure that a setting cures, change the one that costs least, say so, try
+    again. on_remedy: called with each such change; None prints a sentence to stderr.
     Raises LaunchError with the log's tail (nothing is left running then), LaunchTimeout,
     PortInUseError, InputError, SetupError.
     """
@@ -54,8 +57,8 @@ def launch(
         return _remote()
     limit = timeout_seconds or TIMEOUT_SECONDS[chosen]
 
-    def start(arguments: tuple[str, ...]) -> Server:
-        settings = settings_for(chosen, model, arguments)
+    def start(attempt: Attempt) -> Server:
+        settings = settings_for(chosen, attempt.model, attempt.arguments)
         shared = (limit, on_progress, owner_is_terminal, score_check)
         try:
             return _start_or_attach(settings, port, *shared)
@@ -63,12 +66,22 @@ def launch(
             lost_a_race = getattr(error.diagnosis, "family", "") == "port_in_use"
             if port is not None or not lost_a_race:
                 raise
+            if on_remedy is not None:
+                why = "somebody took it at the last moment"
+                on_remedy(Remedy(error.diagnosis, error.message, "another port", why))
         # A stranger took the port between our look and vLLM's bind: once more, elsewhere.
         return _start_or_attach(settings, machine.free_port(), *shared)
 
-    if recover:
-        return launch_with_remedies(start, f"{chosen} {model or ''}".strip(), tuple(extra_args))
-    return start(tuple(extra_args))
+    def situation(attempt: Attempt) -> Situation:
+        settings = settings_for(chosen, attempt.model, attempt.arguments)
+        return Situation(settings, tuple(machine.gpus()), model_is_free=model is None)
+
+    wanted = Attempt(model, tuple(extra_args))
+    if not recover:
+        return start(wanted)
+    cards = " + ".join(gpu.name for gpu in machine.gpus()) or "CPU"
+    name = f"{chosen} {model or 'its own model'} on {cards}"
+    return launch_with_remedies(start, situation, name, wanted, on_remedy)
 
 
 def _start_or_attach(

@@ -108,8 +108,8 @@ class Progress:
 
 #: The name of an exception that ends a traceback, then its message.
 _EXCEPTION = re.compile(
-    r"^(?:E +|\*\*|`)?(?P<name>(?:[A-Za-z_][\w<>]*\.)*_?[A-Z]\w*(?:Error|Exception|Interrupt|Exit|Timeout"
-    r"|Failure|OutOfResources|NotFound|Expired|Unavailable|Failed|Warning)|Exception)(?::\s|:?$)"
+    r"^(?:E +|\*\*|`)?(?P<name>(?:[A-Za-z_][\w<>]*\.)*_?[A-Z]\w*"
+    r"(?:Error|Exception|Interrupt|Exit|Timeout|Failure|OutOfResources|NotFound|Expired|Unavailable|Failed|Warning)|Exception)(?::\s|:?$)"
 )
 #: Any other name, where nothing but an exception can stand: after the frames of a traceback.
 _UNUSUAL_EXCEPTION = re.compile(

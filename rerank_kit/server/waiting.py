@@ -30,6 +30,8 @@ from rerank_kit.server.startup import ProgressCallback, StartupReader, log_tail
 from rerank_kit.server.verdict import Diagnosis, Evidence
 
 _POLL_SECONDS = 0.25
+#: What a start that has given up may still write, before it is ended.
+_LAST_WORDS_SECONDS = 3.0
 #: Less room than this on the log's disk: nobody can write there.
 _FULL_BYTES = 64 * 1024
 
@@ -40,13 +42,16 @@ def wait_until_it_answers(
     """Follow the log until the API is up. Raises LaunchError, LaunchTimeout, LaunchStopped."""
     reader = StartupReader(Path(record.log_path), record.fingerprint)
     stalls = StallWatch(record)
+    gives_up_at: float | None = None
     reranker = Reranker(record.url, api_key=os.environ.get("RERANK_API_KEY", ""))
     while True:
         elapsed = time.time() - record.started_at
         now = reader.read(elapsed)
         report(now)
         process_group.reap_children()
-        if not record.is_alive():
+        if reader.has_given_up and gives_up_at is None:
+            gives_up_at = time.monotonic() + _LAST_WORDS_SECONDS
+        if not record.is_alive() or (gives_up_at and time.monotonic() > gives_up_at):
             raise _failure(record, "The server ended before it was ready.", LaunchError)
         if process_group.listens(record.pid, record.port) and _answers(reranker):
             if record.state != "ready":
