@@ -8,11 +8,11 @@ from pathlib import Path
 from rerank_kit.client.transport import Transport
 from rerank_kit.doctor import (
     exposure_checks,
+    known_bugs,
     limit_checks,
     parity,
     prompt_checks,
     score_checks,
-    versions,
 )
 from rerank_kit.doctor.findings import LAUNCH_FIX, Examination, Finding
 from rerank_kit.doctor.known_pairs import identify
@@ -48,7 +48,7 @@ def _examine(patient: Patient, model_dir: Path | None) -> list[Finding]:
         if findings[0].detail.startswith("it asks for a key"):
             findings += exposure_checks.findings(transport.root, transport.timeout_seconds)
         return findings
-    findings += [versions.version(patient), score_checks.reranks(patient)]
+    findings += [known_bugs.version(patient), score_checks.reranks(patient)]
     if findings[-1].status == "ok":
         findings += _scores(patient, model_dir)
     return findings + exposure_checks.findings(transport.root, transport.timeout_seconds)

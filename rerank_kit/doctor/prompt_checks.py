@@ -142,7 +142,8 @@ def instruction(patient: Patient, model: Model) -> Finding:
     if _template_takes_instruction(patient, known):
         return Finding(
             "instruction", "fix", "the server drops the instruction field: scores stay the same",
-            cost, "vLLM 0.32.0 honours it; vLLM 0.19.1 is known to ignore it: upgrade",
+            cost, "vLLM 0.32.0 honours it, 0.19.1 does not: upgrade; until then only rerank_kit's "
+            "own client and template carry it, inside the query",
         )  # fmt: skip
     return Finding(
         "instruction", "fix", "the chat template has no place for the instruction", cost,

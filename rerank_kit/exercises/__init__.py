@@ -2,6 +2,7 @@
 never the answer."""
 
 from rerank_kit.exercises.first_ranking import check_best_question, check_my_document_wins
+from rerank_kit.exercises.into_your_stack import check_addresses, check_hits
 from rerank_kit.exercises.outcome import PASS
 from rerank_kit.exercises.start_here import check_forgotten_machine, check_profiles
 from rerank_kit.exercises.what_the_model_reads import (
@@ -17,9 +18,11 @@ from rerank_kit.exercises.will_it_fit import (
 
 __all__ = [
     "PASS",
+    "check_addresses",
     "check_beside",
     "check_best_question",
     "check_forgotten_machine",
+    "check_hits",
     "check_kv_of_one_pair",
     "check_largest_that_fits",
     "check_my_document_wins",
