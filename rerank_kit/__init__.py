@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AsyncReranker": "rerank_kit.client",
-    "LongDocuments": "rerank_kit.client",
     "Examination": "rerank_kit.doctor",
+    "LongDocuments": "rerank_kit.client",
     "RankedDocument": "rerank_kit.client",
     "Ranking": "rerank_kit.client",
     "Rankings": "rerank_kit.client",
@@ -35,8 +35,8 @@ _HOMES = {
 }
 __all__ = [
     "AsyncReranker",
-    "LongDocuments",
     "Examination",
+    "LongDocuments",
     "RankedDocument",
     "Ranking",
     "Rankings",

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import requests
-from safetensors.torch import load_file, save_file
 
 from rerank_kit import Examination, examine, models
 from rerank_kit.machine import free_port
@@ -96,6 +95,8 @@ def _copy_of_the_practice_model(folder: Path) -> Path:
 
 def _converted(folder: Path) -> list[str]:
     """The practice model as a sequence-classification checkpoint: its head is yes minus no."""
+    from safetensors.torch import load_file, save_file  # torch: only where it is needed
+
     model = _copy_of_the_practice_model(folder)
     source = models.practice_model_dir()
     tensors = load_file(source / "model.safetensors")

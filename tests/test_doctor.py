@@ -12,7 +12,7 @@ from hostile_peers import HTML, peer
 from processes import cli
 
 from rerank_kit import Examination, Server, examine
-from rerank_kit.doctor import exposure_checks, parity, versions
+from rerank_kit.doctor import exposure_checks, known_bugs, parity
 from rerank_kit.doctor.known_pairs import identify
 from rerank_kit.doctor.patient import Patient
 from rerank_kit.errors import InputError
@@ -64,7 +64,7 @@ def test_every_fix_says_what_it_costs_and_what_to_change() -> None:
      ("dev", 0)],
 )  # fmt: skip
 def test_releases_with_known_bugs(release: str, bugs: int) -> None:
-    assert len(versions.known_bugs(release)) == bugs
+    assert len(known_bugs.bugs_of(release)) == bugs
 
 
 def test_where_a_listener_is() -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 from rerank_kit.client.transport import Transport
 from rerank_kit.doctor import (
     exposure_checks,
+    known_bugs,
     limit_checks,
     parity,
     prompt_checks,
     score_checks,
-    versions,
 )
 from rerank_kit.doctor.findings import LAUNCH_FIX, Examination, Finding
 from rerank_kit.doctor.known_pairs import identify
@@ -32,7 +32,7 @@ def examine(
     model_dir: the folder of the served model; its scores are then computed with transformers in
     float32 (in another process) and compared. Raises InputError for an address that is none.
     """
-    transport = Transport(url, api_key, timeout_seconds, retries=1)
+    transport = Transport(url, api_key, timeout_seconds, retries=1, retry_seconds=10.0)
     folder = parity.checked_folder(model_dir) if model_dir is not None else None
     try:
         findings = _examine(Patient(transport), folder)
@@ -48,7 +48,7 @@ def _examine(patient: Patient, model_dir: Path | None) -> list[Finding]:
         if findings[0].detail.startswith("it asks for a key"):
             findings += exposure_checks.findings(transport.root, transport.timeout_seconds)
         return findings
-    findings += [versions.version(patient), score_checks.reranks(patient)]
+    findings += [known_bugs.version(patient), score_checks.reranks(patient)]
     if findings[-1].status == "ok":
         findings += _scores(patient, model_dir)
     return findings + exposure_checks.findings(transport.root, transport.timeout_seconds)

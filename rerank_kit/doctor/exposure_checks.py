@@ -64,12 +64,12 @@ def _is_this_machine(host: str) -> bool:
 def _address(place: Place, url: str) -> Finding:
     if place.side == "here" and not place.open:
         return Finding(
-            "address", "ok", f"bound to 127.0.0.1:{place.port} (this machine's socket table)"
+            "address", "ok", "bound to 127.0.0.1 only (seen in this machine's socket table)"
         )
     if place.side == "here":
         return Finding(
             "address", "fix",
-            f"port {place.port} is bound to every address: other machines can reach it",
+            "it listens on every address of this machine: other machines can reach it",
             "none for the order; anybody on the network can use the GPU you pay for",
             _LOOPBACK,
         )  # fmt: skip

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from rerank_kit import versions
 from rerank_kit.client.transport import Transport
 from rerank_kit.errors import RequestError, ResponseError, WrongServerError
 
@@ -19,6 +20,7 @@ class Patient:
         self.transport = transport
         self._card: dict[str, Any] | None = None
         self._reads_prompts: bool | None = None
+        self._version: str | None = None
 
     @property
     def card(self) -> dict[str, Any]:
@@ -30,6 +32,16 @@ class Patient:
             except (KeyError, IndexError, TypeError):
                 raise ResponseError("it answers, but /v1/models names no model") from None
         return self._card
+
+    @property
+    def version(self) -> str:
+        """Which vLLM it says it is; "" when it does not say (asked once)."""
+        if self._version is None:
+            try:
+                self._version = str(self.transport.get("/version")["version"])
+            except (RequestError, KeyError, TypeError):
+                self._version = ""
+        return self._version
 
     def has_route(self, path: str) -> bool:
         """Is there such a route? An empty body costs nothing: a route that exists refuses it."""
@@ -51,7 +63,8 @@ class Patient:
         return scores[0], count
 
     def _score(self, pairs: Sequence[Pair], **fields: Any) -> tuple[list[float], int | None]:
-        body = {"queries": [q for q, _ in pairs], "documents": [d for _, d in pairs], **fields}
+        first, second = versions.facts_of(self.version or None).score_fields
+        body = {first: [q for q, _ in pairs], second: [d for _, d in pairs], **fields}
         answer = self.transport.post("/v1/score", body)
         try:
             rows = {int(row["index"]): float(row["score"]) for row in answer["data"]}

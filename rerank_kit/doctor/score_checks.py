@@ -134,7 +134,7 @@ def _recorded(worst: float, count: int) -> Finding:
 def _precision(worst: float) -> Finding:
     if worst <= _EXACT:
         return Finding(
-            "precision", "ok", f"float32: known pairs agree with the official recipe to {worst:.0e}"
+            "precision", "ok", f"float32: known pairs agree with the official recipe to {_EXACT}"
         )
     if worst <= _HALF_PRECISION:
         return Finding(

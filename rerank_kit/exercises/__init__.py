@@ -2,6 +2,7 @@
 never the answer."""
 
 from rerank_kit.exercises.first_ranking import check_best_question, check_my_document_wins
+from rerank_kit.exercises.into_your_stack import check_addresses, check_hits
 from rerank_kit.exercises.outcome import PASS
 from rerank_kit.exercises.start_here import check_forgotten_machine, check_profiles
 from rerank_kit.exercises.two_stage_search import check_depth, check_enough_queries
@@ -23,6 +24,7 @@ from rerank_kit.exercises.will_it_fit import (
 
 __all__ = [
     "PASS",
+    "check_addresses",
     "check_beside",
     "check_best_question",
     "check_cause_line",
@@ -30,6 +32,7 @@ __all__ = [
     "check_enough_queries",
     "check_families",
     "check_forgotten_machine",
+    "check_hits",
     "check_kv_of_one_pair",
     "check_largest_that_fits",
     "check_length_for_cache",

@@ -43,7 +43,7 @@ def build_index(path: str) -> sqlite3.Connection:
 
 
 _index, _reading = build_index(os.environ["CORPUS"]), threading.Lock()
-_reranker = Reranker(timeout_seconds=30)  # RERANK_URL and RERANK_API_KEY stay in this process
+_reranker = Reranker(timeout_seconds=30, retry_seconds=5)  # its address and key stay in here
 
 
 def recall(query: str) -> list[str]:
@@ -60,7 +60,8 @@ def search(query: Annotated[str, Query(min_length=1, max_length=300)]) -> list[d
     if not _places.acquire(blocking=False):
         raise HTTPException(503, "busy, try again in a moment")
     try:
-        ranking = _reranker.rank(query, recall(query), top_n=SHOWN, progress=False)
+        found = recall(query)
+        ranking = _reranker.rank(query, found, top_n=SHOWN, progress=False) if found else ()
     except RerankKitError:
         raise HTTPException(502, "ranking is not available now") from None
     finally:

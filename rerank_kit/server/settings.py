@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from rerank_kit import machine, memory, models, registry, versions
+from rerank_kit import machine, memory, models, other_rerankers, registry, versions
 from rerank_kit.errors import InputError, SetupError
 from rerank_kit.prompt import chat_template_path
 
@@ -54,19 +54,14 @@ class ServerSettings:
             "--host", self.host,
             "--port", str(port),
             *(("--runner", "pooling") if facts.has("--runner") else ("--task", "score")),
-        ]  # fmt: skip
-        if facts.prompt != versions.BY_CLIENT:
-            marked = facts.prompt == versions.BY_MARKED_QUERY
-            arguments += ["--chat-template", str(chat_template_path(marked=marked))]
-        arguments += [
+            *template_arguments(self.model, facts),
             "--dtype", self.dtype,
             "--max-model-len", str(self.max_model_len),
             "--max-num-batched-tokens", str(self.max_num_batched_tokens),
         ]  # fmt: skip
         if "VLLM_CPU_KVCACHE_SPACE" not in self.environment:
             arguments += ["--kv-cache-memory-bytes", str(self.kv_cache_memory_bytes)]
-        if needs_overrides(self.model):
-            arguments += ["--hf-overrides", json.dumps(models.RERANKER_OVERRIDES)]
+        arguments += head_arguments(self.model)
         return [*_known_flags([*arguments, *self.flags], facts), *self.extra_args]
 
     def argv(self, port: int) -> list[str]:
@@ -110,6 +105,30 @@ class ServerSettings:
         """Equal for two launches that would start the same server."""
         identity = [self.profile, self.model, self.vllm_arguments(0), self.environment]
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def template_arguments(model: str, facts: versions.VersionFacts) -> list[str]:
+    """The flag that makes vLLM read a model's own prompt; none where the tokenizer joins a pair,
+    or where the client has to send the finished prompt."""
+    other = other_rerankers.find(model)
+    if other is not None:
+        path = other.template_path
+    elif facts.prompt == versions.BY_CLIENT:
+        path = None
+    else:
+        path = chat_template_path(marked=facts.prompt == versions.BY_MARKED_QUERY)
+    return ["--chat-template", str(path)] if path else []
+
+
+def head_arguments(model: str) -> list[str]:
+    """The flags that make vLLM read a model's score where that model gives it."""
+    other = other_rerankers.find(model)
+    if other is None:
+        overrides = models.RERANKER_OVERRIDES if needs_overrides(model) else {}
+    else:
+        overrides = other.overrides
+    flags = list(other.flags) if other else []
+    return flags + (["--hf-overrides", json.dumps(overrides)] if overrides else [])
 
 
 def needs_overrides(model: str) -> bool:
@@ -171,7 +190,7 @@ def settings_for(
             hint="RERANK_KIT_BUILD=cpu (or gpu, gpu-cuda12) bash scripts/start.sh --setup-only",
         )
     builder = {"practice": _practice, "cpu": _cpu, "gpu": _gpu}[profile]
-    settings = builder(model, tuple(extra_args))
+    settings = _limited(builder(model, tuple(extra_args)))
     if profile != "practice" and "/" not in settings.model:
         settings = replace(settings, served_name=settings.model)
     settings = replace(settings, extra_args=tuple(extra_args), vllm_version=installed[1])
@@ -186,6 +205,20 @@ def _with_cpu_kv_cache(settings: ServerSettings, facts: versions.VersionFacts) -
     gib = str(-(-settings.kv_cache_memory_bytes // models.GIB))
     environment = settings.environment | {"VLLM_CPU_KVCACHE_SPACE": gib}
     return replace(settings, environment=environment)
+
+
+def _limited(settings: ServerSettings) -> ServerSettings:
+    """Within what another reranker can read. An encoder reads a pair in one piece, so one step
+    must hold the longest pair."""
+    other = other_rerankers.find(settings.model)
+    if other is None:
+        return settings
+    length = min(settings.max_model_len, other.max_positions)
+    step = max(settings.max_num_batched_tokens, length) if other.encoder else 0
+    return replace(
+        settings, max_model_len=length,
+        max_num_batched_tokens=step or settings.max_num_batched_tokens,
+    )  # fmt: skip
 
 
 def _on_cpu() -> bool:

@@ -26,8 +26,9 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
+from set_up import sources  # noqa: E402
 from set_up.project import Project  # noqa: E402
-from set_up.uv import find_uv  # noqa: E402
+from set_up.uv import find_uv, pip_settings  # noqa: E402
 
 ENVIRONMENTS = ROOT / ".work" / "integrations"
 INSTALL_SECONDS, TRY_SECONDS = 1200, 600
@@ -89,11 +90,26 @@ def ensure(uv: str, name: str, wanted: dict[str, Any]) -> None:
         return
     what = " ".join(wanted["packages"])
     print(f"Installing {name}: {what} ({wanted['megabytes']} MB)", flush=True)
-    limit = {"check": True, "timeout": INSTALL_SECONDS}
-    subprocess.run([uv, "venv", "-q", "--clear", "--python", sys.executable, folder], **limit)
     python = folder / "bin" / "python"
-    subprocess.run([uv, "pip", "install", "-q", "--python", python, *wanted["packages"]], **limit)
+    _must([uv, "venv", "-q", "--clear", "--python", sys.executable, str(folder)], sources_of_pip())
+    install = [uv, "pip", "install", "-q", "--python", str(python), *wanted["packages"]]
+    try:
+        _must(install, sources_of_pip())
+    except subprocess.CalledProcessError:  # a lost connection, or no CPU build of torch there
+        needs_torch = any("+cpu" in package for package in wanted["packages"])
+        again = sources_of_pip()
+        _must(install, sources.with_torch_links(again) if needs_torch else again)
     done.write_text(packages, encoding="utf-8")
+
+
+def sources_of_pip() -> dict[str, str]:
+    """The environment for uv: packages come from where this machine's pip takes them."""
+    mirror = os.environ.get("RERANK_KIT_MIRROR", "")
+    return {**os.environ, **sources.uv_settings(pip_settings(), os.environ, mirror)}
+
+
+def _must(command: list[str], environment: dict[str, str]) -> None:
+    subprocess.run(command, check=True, timeout=INSTALL_SECONDS, env=environment)
 
 
 @contextmanager

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from rerank_kit.doctor.findings import Finding
 from rerank_kit.doctor.patient import Patient
-from rerank_kit.errors import RequestError
 
 TESTED = "0.32.0"
 
@@ -45,13 +44,12 @@ KNOWN_BUGS = (
 
 
 def version(patient: Patient) -> Finding:
-    try:
-        found = str(patient.transport.get("/version")["version"])
-    except (RequestError, KeyError, TypeError):
+    found = patient.version
+    if not found:
         return Finding(
             "version", "unknown", "it does not say which vLLM it is (another engine, or a proxy)"
         )
-    bugs = known_bugs(found)
+    bugs = bugs_of(found)
     if bugs:
         return Finding(
             "version", "fix", f"vLLM {found}: {'; '.join(bug.effect for bug in bugs)}",
@@ -62,7 +60,7 @@ def version(patient: Patient) -> Finding:
     return Finding("version", "ok", f"vLLM {found}: no bug that changes scores is known{tested}")
 
 
-def known_bugs(found: str) -> list[KnownBug]:
+def bugs_of(found: str) -> list[KnownBug]:
     """The known bugs of a release; empty for a version that cannot be read."""
     number = _numbers(found)
     if number is None:
