@@ -18,7 +18,7 @@ HEAVY = ("torch", "transformers", "vllm", "ipywidgets", "pandas", "matplotlib", 
 
 #: Lower numbers may not import higher ones (DESIGN section 4).
 LAYERS = (
-    ("errors", "models", "samples", "versions"),
+    ("errors", "models", "quantisation", "samples", "versions"),
     ("prompt", "machine", "registry"),
     ("memory",),
     ("client",),

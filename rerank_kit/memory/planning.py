@@ -12,7 +12,8 @@ from rerank_kit.errors import InputError
 from rerank_kit.memory import show
 from rerank_kit.memory.devices import Device
 from rerank_kit.memory.log import Measured
-from rerank_kit.models import GIB, QUANTISED_FORMS, ModelFacts
+from rerank_kit.models import GIB, ModelFacts
+from rerank_kit.quantisation import QUANTISED_FORMS, published, quantisation_name
 
 FITS, TIGHT, DOES_NOT_FIT = "fits", "tight", "does not fit"
 
@@ -171,7 +172,7 @@ def plan(
     shape is not known, an unknown quantisation or a length that the model cannot read.
     """
     facts = model if isinstance(model, ModelFacts) else models.facts_of(model)
-    form = models.quantisation_name(quantization) or facts.quantised
+    form = quantisation_name(quantization) or facts.quantised
     if max_model_len is not None and not 1 <= max_model_len <= facts.max_positions:
         raise InputError(
             f"The model reads at most {facts.max_positions} tokens, not {max_model_len}.",
@@ -352,7 +353,8 @@ def _notes(facts: ModelFacts, device: Device, form: str) -> list[str]:
             else f"{form} needs compute capability {need}."
         )  # fmt: skip
     if form and QUANTISED_FORMS[form].needs_checkpoint and not facts.quantised:
-        notes.append(f"{form} needs a checkpoint that somebody quantised before.")
+        found = ", ".join(published(facts.name, form)) or "none is known for this model"
+        notes.append(f"{form} needs a checkpoint that somebody quantised before: {found}.")
     if 0 < device.compute_capability < 8.0 and device.kind == "gpu" and facts.layers > 28:
         notes.append("float16 accuracy of the 4B and 8B was not measured: run the doctor.")
     return notes
