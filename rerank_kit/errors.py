@@ -6,7 +6,8 @@
     ├── SetupError              something is missing on this machine
     ├── ServerError
     │   ├── LaunchError         the server did not come up
-    │   │   └── LaunchTimeout   ... within the time given (also a TimeoutError)
+    │   │   ├── LaunchTimeout   ... within the time given (also a TimeoutError)
+    │   │   └── LaunchStopped   ... because somebody stopped it while it started
     │   ├── PortInUseError      another program listens on the wanted port
     │   └── NoServerError       no server was named and none of ours is running
     └── RequestError
@@ -15,7 +16,8 @@
         ├── AuthError           the key is missing or wrong
         ├── WrongServerError    something answers, but it cannot rerank
         ├── BadRequestError     the server refused the request
-        │   └── RequestTooLongError   a document and its query exceed the context length
+        │   ├── RequestTooLongError   a document and its query exceed the context length
+        │   └── PayloadTooLargeError  the request has more bytes than a server or proxy takes
         ├── ServerFault         the server failed inside (HTTP 5xx)
         └── ResponseError       the answer is not what a reranker sends
 """
@@ -98,6 +100,10 @@ class LaunchTimeout(LaunchError, TimeoutError):
     kind = "launch_timeout"
 
 
+class LaunchStopped(LaunchError):
+    kind = "launch_stopped"
+
+
 class PortInUseError(ServerError):
     kind = "port_in_use"
 
@@ -132,6 +138,10 @@ class BadRequestError(RequestError):
 
 class RequestTooLongError(BadRequestError):
     kind = "request_too_long"
+
+
+class PayloadTooLargeError(BadRequestError):
+    kind = "payload_too_large"
 
 
 class ServerFault(RequestError):

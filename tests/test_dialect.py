@@ -15,6 +15,7 @@ from rerank_kit import Reranker, Server, errors, launch, versions
 from rerank_kit.client import dialect
 from rerank_kit.client.cutting import cut_to_tokens
 from rerank_kit.client.dialect import Dialect
+from rerank_kit.client.engines.vllm import Vllm
 from rerank_kit.client.transport import Transport
 from rerank_kit.prompt import (
     MARK,
@@ -174,7 +175,7 @@ def test_live_a_marked_query_scores_like_the_official_recipe(
     triples = [t for t in fuzzed_triples() if t.instruction][:60]
     with launch("practice", extra_args=flags) as running:
         client = Reranker(running.url)
-        client._dialect = MARKED
+        engine = client._engine = Vllm(MARKED)
         for triple in triples:
             parts = (triple.query, triple.document, triple.instruction or "")
             seen = client.score([(triple.query, triple.document)], triple.instruction)
@@ -182,4 +183,4 @@ def test_live_a_marked_query_scores_like_the_official_recipe(
             assert seen[0] == pytest.approx(expected, abs=TOLERANCE), triple
         forged = client.score([(FORGED[0], "d")])
         assert forged[0] == pytest.approx(oracle.score(FORGED[0], "d"), abs=TOLERANCE)
-        assert client._dialect.reads_marks
+        assert engine.dialect is not None and engine.dialect.reads_marks

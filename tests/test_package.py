@@ -24,7 +24,7 @@ LAYERS = (
     ("client",),
     ("server",),
     ("doctor", "exercises", "search", "tuning", "money"),
-    ("panels", "commands"),
+    ("panels", "commands", "integrations"),
     ("cli",),
 )
 

@@ -52,6 +52,8 @@ class Dialect:
                 queries = [prompt.mark_instruction(query, instruction) for query in queries]
         else:
             fields["instruction"] = instruction
+            if len(set(queries)) == 1:
+                queries = queries[:1]  # one query for all the documents: it travels once
         if self.limits_documents:
             fields["max_tokens_per_doc"] = max_tokens_per_doc
         return {self.score_fields[0]: queries, self.score_fields[1]: documents, **fields}

@@ -195,15 +195,20 @@ def _on_cpu() -> bool:
 
 #: The CPU build keeps one core for itself and, at its block size of 128, shares no prompt
 #: prefix between the documents of a query. `uni` runs the worker inside the engine process:
-#: one process less to start.
-_CPU_FLAGS = ("--block-size", "32", "--distributed-executor-backend", "uni")
+#: one process less to start (with several workers it would wait for the others for ever).
+_CPU_FLAGS = ("--block-size", "32")
+_ONE_PROCESS = ("--distributed-executor-backend", "uni")
 _CPU_ENVIRONMENT = {"VLLM_CPU_NUM_OF_RESERVED_CPU": "0", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+
+
+def _cpu_flags(extra_args: tuple[str, ...]) -> tuple[str, ...]:
+    return _CPU_FLAGS if _wants_several_gpus(extra_args) else _CPU_FLAGS + _ONE_PROCESS
 
 
 def _practice(model: str | None, extra_args: tuple[str, ...]) -> ServerSettings:
     """Our own tiny model in float32: free, offline, the same scores on every machine."""
     path = models.resolve(model or models.PRACTICE)
-    flags = ("--enforce-eager", *(_CPU_FLAGS if _on_cpu() else ()))
+    flags = ("--enforce-eager", *(_cpu_flags(extra_args) if _on_cpu() else ()))
     offline = {"HF_HUB_OFFLINE": "1"}
     return ServerSettings(
         profile="practice",
@@ -234,7 +239,7 @@ def _cpu(model: str | None, extra_args: tuple[str, ...]) -> ServerSettings:
         kv_cache_memory_bytes=memory.kv_cache_bytes(
             _shape(name), 8192, 4096, 2 if fast_bf16 else 4
         ),
-        flags=_CPU_FLAGS,
+        flags=_cpu_flags(extra_args),
         environment=dict(_CPU_ENVIRONMENT),
     )
 
