@@ -38,7 +38,9 @@ LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_
 AWQ_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
 
 
-def quantise(form: str, target: Path, *, converted: bool = False, ignore_score: bool = True) -> Path:
+def quantise(
+    form: str, target: Path, *, converted: bool = False, ignore_score: bool = True
+) -> Path:
     """Write the checkpoint. converted: as a sequence-classification model with one yes-minus-no
     row instead of the output head. ignore_score: name the score head among the layers left
     alone; vLLM makes it a linear layer, and a checkpoint that forgets it breaks every score."""
@@ -108,8 +110,9 @@ def _awq_order(values: torch.Tensor) -> torch.Tensor:
 
 def _yes_minus_no(source: Path, embeddings: torch.Tensor) -> torch.Tensor:
     """The tied head's row of "yes" less that of "no": sigmoid of it is the official score."""
-    vocabulary = json.loads((source / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
-    return (embeddings[vocabulary["yes"]] - embeddings[vocabulary["no"]]).float()[None]
+    tokenizer = json.loads((source / "tokenizer.json").read_text(encoding="utf-8"))
+    yes, no = (tokenizer["model"]["vocab"][word] for word in ("yes", "no"))
+    return (embeddings[yes] - embeddings[no]).float()[None]
 
 
 def _config(form: str, ignore: list[str]) -> dict[str, Any]:

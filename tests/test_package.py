@@ -18,7 +18,7 @@ HEAVY = ("torch", "transformers", "vllm", "ipywidgets", "pandas", "matplotlib", 
 
 #: Lower numbers may not import higher ones (DESIGN section 4).
 LAYERS = (
-    ("errors", "models", "other_rerankers", "run_vllm", "samples", "versions"),
+    ("errors", "models", "other_rerankers", "quantisation", "run_vllm", "samples", "versions"),
     ("prompt", "machine", "registry"),
     ("memory",),
     ("client",),

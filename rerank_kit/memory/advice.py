@@ -7,7 +7,8 @@ import math
 from rerank_kit import machine
 from rerank_kit.memory.devices import Device
 from rerank_kit.memory.memory_plan import MemoryPlan, Setting, is_supported
-from rerank_kit.models import GIB, QUANTISED_FORMS, ModelFacts
+from rerank_kit.models import GIB, ModelFacts
+from rerank_kit.quantisation import QUANTISED_FORMS, published
 
 #: What a process takes on the card before vLLM looks at it for the first time: total less free
 #: in the line "Free memory on device". Published logs: 0.41 (A100), 0.51 (3090), 0.50 (5090).
@@ -78,7 +79,8 @@ def notes_on(facts: ModelFacts, device: Device, form: str) -> list[str]:
             else f"{form} needs compute capability {need}."
         )  # fmt: skip
     if form and QUANTISED_FORMS[form].needs_checkpoint and not facts.quantised:
-        notes.append(f"{form} needs a checkpoint that somebody quantised before.")
+        found = ", ".join(published(facts.name, form)) or "none is known for this model"
+        notes.append(f"{form} needs a checkpoint that somebody quantised before: {found}.")
     if 0 < device.compute_capability < 8.0 and device.kind == "gpu" and facts.layers > 28:
         notes.append("float16 accuracy of the 4B and 8B was not measured: run the doctor.")
     return notes

@@ -9,7 +9,7 @@ from rerank_kit import machine
 from rerank_kit.memory import show
 from rerank_kit.memory.devices import Device
 from rerank_kit.memory.log import Measured
-from rerank_kit.models import QUANTISED_FORMS
+from rerank_kit.quantisation import QUANTISED_FORMS
 
 FITS, TIGHT, DOES_NOT_FIT = "fits", "tight", "does not fit"
 

@@ -10,7 +10,8 @@ from rerank_kit.errors import InputError
 from rerank_kit.memory.advice import CUDA_CONTEXT_GIB, notes_on, settings_of
 from rerank_kit.memory.devices import Device
 from rerank_kit.memory.memory_plan import DOES_NOT_FIT, FITS, MemoryPlan, Term
-from rerank_kit.models import GIB, QUANTISED_FORMS, ModelFacts
+from rerank_kit.models import GIB, ModelFacts
+from rerank_kit.quantisation import QUANTISED_FORMS, quantisation_name
 
 #: Libraries and work areas that come with the model ("consumed" less "Model loading took").
 #: Published logs: 0.15 (a 6 GB laptop), 0.26 (A100), 0.47 (3090).
@@ -53,7 +54,7 @@ def plan(
     shape is not known, an unknown quantisation or a length that the model cannot read.
     """
     facts = model if isinstance(model, ModelFacts) else models.facts_of(model)
-    form = models.quantisation_name(quantization) or facts.quantised
+    form = quantisation_name(quantization) or facts.quantised
     if max_model_len is not None and not 1 <= max_model_len <= facts.max_positions:
         raise InputError(
             f"The model reads at most {facts.max_positions} tokens, not {max_model_len}.",

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from rerank_kit import machine, memory, models
 from rerank_kit.errors import InputError
+from rerank_kit.quantisation import QUANTISED_FORMS
 from rerank_kit.server.remedies import Fix
 from rerank_kit.server.settings import ServerSettings
 from rerank_kit.server.verdict import Diagnosis
@@ -149,7 +150,7 @@ def _no_graphs(situation: Situation) -> Fix | None:
 
 def _fp8(situation: Situation) -> Fix | None:
     facts = _facts(situation)
-    form = models.QUANTISED_FORMS["fp8_per_tensor"]
+    form = QUANTISED_FORMS["fp8_per_tensor"]
     able = situation.gpus and all(
         gpu.compute_capability >= form.minimum_capability for gpu in situation.gpus
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 from rerank_kit import machine, memory, models, other_rerankers, registry, versions
 from rerank_kit.errors import InputError, SetupError
 from rerank_kit.prompt import chat_template_path
+from rerank_kit.quantisation import quantisation_name
 
 PROFILES = ("auto", "practice", "cpu", "gpu", "remote")
 PACKAGE_DIR = Path(__file__).parent.parent
@@ -341,7 +342,7 @@ def _quantisation(extra_args: tuple[str, ...]) -> str | None:
         if name in ("--quantization", "-q"):
             value = value or (extra_args[place + 1] if place + 1 < len(extra_args) else "")
             try:
-                return models.quantisation_name(value)
+                return quantisation_name(value)
             except InputError:
                 return None
     return None

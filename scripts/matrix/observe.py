@@ -37,20 +37,20 @@ def observe(url: str, recipe: Recipe) -> dict[str, Any]:
     if fields is None:
         return found
 
-    def agrees(pairs: Any, instruction: str | None, **extra: Any) -> bool:
+    def agrees(pairs: Any, told: str | None, **extra: Any) -> bool:
         """Do the scores of these wire texts equal the recipe's for PAIRS?"""
         seen = _scores(url, fields, pairs, **extra)
-        official = [recipe.score(query, text, instruction) for query, text in PAIRS]
+        official = [recipe.score(query, text, told) for query, text in PAIRS]
         return _equal(seen, official)
 
     marked = [(mark_instruction(query, INSTRUCTION), text) for query, text in PAIRS]
     halves = [render_halves(query, text) for query, text in PAIRS]
-    told = [render_halves(query, text, INSTRUCTION) for query, text in PAIRS]
+    told_halves = [render_halves(query, text, INSTRUCTION) for query, text in PAIRS]
     found |= {
         "score_template": agrees(PAIRS, None),
         "instruction_field": agrees(PAIRS, INSTRUCTION, instruction=INSTRUCTION),
         "marked_query": agrees(marked, INSTRUCTION),
-        "client_prompt": agrees(halves, None) and agrees(told, INSTRUCTION),
+        "client_prompt": agrees(halves, None) and agrees(told_halves, INSTRUCTION),
         "limits_documents": _limits_documents(url, fields, recipe),
         "rerank_route": _reranks(url),
         "tokenize_roles": _tokenizes_roles(url),
