@@ -2,7 +2,7 @@
 
     diagnose(Path("server.log")) -> Diagnosis
 
-The messages themselves are data, in failures.toml; this file knows how logs are made: what a
+The messages themselves are data, in failures/; this file knows how logs are made: what a
 traceback is, which line of it is the message, that wrappers are never the cause, that the first
 cause wins, and that a later start which came up makes an earlier failure history.
 """
@@ -12,9 +12,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from rerank_kit.server.causes import CALM, CAUSES, REQUESTS, SOFT, Hit, explains, first_cause
 from rerank_kit.server.logs import LogLine, LogReader
 from rerank_kit.server.remedies import facts_in, fill_fixes, fill_text
 from rerank_kit.server.signatures import Signature, catalogue
@@ -51,38 +51,11 @@ def diagnose(lines: Iterable[str] | Path, exit_status: int | None = None) -> Dia
     return reading.conclude(exit_status)
 
 
-@dataclass
-class _Hit:
-    """One message that a signature knows. causal: it stands where a cause stands."""
-
-    signature: Signature
-    family: str
-    line: LogLine
-    causal: bool
-    numbers: dict[str, float]
-    words: dict[str, str]
-    stage: str
-    chained: bool  # its traceback says that it follows from the exception before it
-    sure: bool  # of the stage, which decides between families
-    settings: dict[str, str] = field(default_factory=dict)
-
-
 _STATUS = re.compile(
     r"\"(?:GET|POST|PUT|DELETE|HEAD|OPTIONS) (?P<path>/\S*) HTTP/[\d.]+\" (?P<status>\d{3})"
 )
 #: How vLLM's processes sign their lines.
 _OWN_PROCESSES = ("(APIServer", "(EngineCore", "(VllmWorker", "(Worker_")
-_CALM = ("WARNING", "INFO", "DEBUG")
-_CAUSES = ("cause", "symptom", "consequence", "end", "vague")
-#: What is asked first for the cause: a mention of a cause comes after it, before the symptoms.
-_RANKS = {
-    "cause": 0, "symptom": 2, "consequence": 2, "end": 4, "vague": 6, "latent": 8, "request": 9,
-    "status": 10,
-}  # fmt: skip
-#: A warning that names a cause: below whatever names a failure.
-_WARNED = 5
-_REQUESTS = ("request", "status")
-_SOFT = ("latent", *_REQUESTS)
 #: Lines between an exception's first line and the end of its message.
 _MESSAGE_LINES = 15
 
@@ -95,7 +68,7 @@ class _Reading:
         self._known = catalogue()
         self._traces = Traces()
         self._progress = Progress()
-        self._hits: list[_Hit] = []
+        self._hits: list[Hit] = []
         self._claimed: set[int] = set()
         self._earlier: Diagnosis | None = None
         self._unfamiliar: LogLine | None = None
@@ -162,7 +135,7 @@ class _Reading:
     ) -> bool:
         stream, start = self._message_of
         continues = line.number - start <= _MESSAGE_LINES and line.stream == stream
-        continues = continues and line.level not in _CALM
+        continues = continues and line.level not in CALM
         for place in self._known.index.found_in(text):
             signature = self._known.signatures[place]
             if in_wrapper and not signature.in_wrapper:
@@ -181,11 +154,11 @@ class _Reading:
                 continue  # what the program says it did about something
             if not causal and line.level is None and found.start() > 40:
                 continue  # somebody's sentence that happens to hold the words
-            if place in self._claimed and signature.role not in _REQUESTS:
+            if place in self._claimed and signature.role not in REQUESTS:
                 if not causal or not self._only_mentioned(signature):
                     return True
-            if not self._hits or signature.role in _REQUESTS:
-                self.look_again = signature.role in _REQUESTS and place not in self._claimed
+            if not self._hits or signature.role in REQUESTS:
+                self.look_again = signature.role in REQUESTS and place not in self._claimed
             self._claimed.add(place)
             chained = is_exception and self._traces.chained(line.stream)
             self._add(signature, line, found, causal=causal, chained=chained)
@@ -202,7 +175,7 @@ class _Reading:
 
     def _is_sick(self) -> bool:
         """Whether something was wrong before this line."""
-        causes = (hit for hit in self._hits if hit.causal and hit.signature.role in _CAUSES)
+        causes = (hit for hit in self._hits if hit.causal and hit.signature.role in CAUSES)
         return bool(self._wrapper or self._unfamiliar or self._trouble or any(causes))
 
     def _add(
@@ -215,7 +188,7 @@ class _Reading:
             family, sure = out_of_memory_family(frames, self._progress, numbers, line.text)
         stage = signature.stage or self._known.families[family].stage or self._progress.stage
         settings = dict(self._progress.settings)
-        hit = _Hit(signature, family, line, causal, numbers, words, stage, chained, sure, settings)
+        hit = Hit(signature, family, line, causal, numbers, words, stage, chained, sure, settings)
         if len(self._hits) < 200:
             self._hits.append(hit)
 
@@ -231,7 +204,7 @@ class _Reading:
         elif self._progress.is_ready and not before[1]:
             # It came up: whatever was said on the way was overcome, except what makes a
             # running server answer wrongly.
-            self._forget(lambda hit: hit.signature.role not in _SOFT)
+            self._forget(lambda hit: hit.signature.role not in SOFT)
             self._unfamiliar = self._wrapper = self._trouble = self._earlier = None
             self._unfamiliar_since = math.inf
         elif self._progress.stage in ("load", "warmup"):
@@ -249,48 +222,20 @@ class _Reading:
         kept = [
             hit
             for hit in self._hits
-            if not (hit.signature.role in _REQUESTS and hit.words.get("path") == path)
+            if not (hit.signature.role in REQUESTS and hit.words.get("path") == path)
         ]
         if len(kept) == len(self._hits):
             return False
         self._hits = kept
         return True
 
-    def _choose(self, failed: bool) -> _Hit | None:
-        """The first cause: messages in a causal place before mentions, causes before symptoms."""
-        ready = self._progress.is_ready
-        telling = [hit for hit in self._hits if hit.causal and hit.signature.role != "vague"]
-        first = min((hit.line.number for hit in telling), default=0)
-
-        def rank(hit: _Hit) -> tuple[int, int]:
-            rank = _RANKS[hit.signature.role]
-            if hit.signature.role == "end" and hit.line.number == first:
-                rank = 0
-            if rank < 8 and not hit.causal:
-                rank = max(rank, _WARNED) if hit.line.level in _CALM else rank + 1
-            return rank, hit.line.number
-
-        def counts(hit: _Hit) -> bool:
-            if hit.causal or hit.signature.role in _SOFT:
-                return True
-            # A warning explains a failure; alone it is none.
-            told = hit.line.level not in _CALM or hit.family == "stalled"
-            return not ready and (told or failed)
-
-        usable = [hit for hit in self._hits if counts(hit)]
-        return min(usable, key=rank, default=None)
-
     def _verdict(self, exit_status: int | None = None) -> Diagnosis | None:
         """What this start failed of, or None when nothing says that it failed."""
         signs = (self._wrapper, self._unfamiliar, self._trouble, self._traces.unfinished)
         failed = any(signs) or exit_status not in ENDED_BY_REQUEST
-        hit, unfamiliar = self._choose(failed), self._unfamiliar
-        if hit is not None and unfamiliar is not None:
-            role, earlier = hit.signature.role, unfamiliar.number < hit.line.number
-            follows = role in ("consequence", "end") and earlier and not hit.chained
-            if role == "vague" or role in _SOFT or follows or not hit.causal:
-                hit = None
-        if hit is not None:
+        hit = first_cause(self._hits, ready=self._progress.is_ready, failed=failed)
+        unfamiliar = self._unfamiliar
+        if hit is not None and (unfamiliar is None or explains(hit, unfamiliar)):
             return self._diagnosis_of(hit)
         if unfamiliar is not None:
             return self._other(unfamiliar)
@@ -299,13 +244,11 @@ class _Reading:
     def conclude(self, exit_status: int | None) -> Diagnosis:
         """The diagnosis at the end of the log."""
         verdict = self._verdict(exit_status)
-        if verdict is not None and verdict.family != "other":
-            return verdict
         killed = exit_status in KILLED
+        if verdict is not None and not (killed and verdict.confidence == "unknown"):
+            return verdict
         if killed:
             return self._killed(exit_status)
-        if verdict is not None:
-            return verdict
         if not self._progress.is_ready and self._earlier is not None:
             return self._earlier
         sick = self._wrapper
@@ -313,13 +256,13 @@ class _Reading:
             sick = sick or self._trouble or self._traces.unfinished
         failed = exit_status not in ENDED_BY_REQUEST
         if sick is None and not failed and (self._progress.looks_like_vllm or exit_status == 0):
-            sure = "certain" if self._progress.is_ready else "likely"
+            sure = "certain" if self._progress.is_ready and not self._trouble else "likely"
             return self._plain("none", sure, ())
         if sick is None and exit_status is not None and failed:
             return self._plain("unknown", "unknown", (Evidence(0, f"exit status {exit_status}"),))
         return self._plain("unknown", "unknown", (evidence_of(sick),) if sick else ())
 
-    def _diagnosis_of(self, hit: _Hit) -> Diagnosis:
+    def _diagnosis_of(self, hit: Hit) -> Diagnosis:
         signature, family = hit.signature, self._known.families[hit.family]
         confidence = signature.confidence
         if not hit.causal and confidence == "certain" and signature.role not in ("latent",):

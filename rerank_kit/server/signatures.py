@@ -1,4 +1,4 @@
-"""The failure families and the messages they are known by, read from failures.toml."""
+"""The failure families and the messages they are known by, read from the files in failures/."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Family:
 
 @dataclass(frozen=True)
 class Signature:
-    """One message that one program writes. See the head of failures.toml for the fields."""
+    """One message that one program writes; failures/00_families.toml explains the fields."""
 
     family: str
     regex: re.Pattern[str]
@@ -121,11 +121,23 @@ class Catalogue:
     words: tuple[str, ...]  # every line that says something holds at least one of these
 
 
+def _read() -> dict:
+    """All files as one: tables of the same name are joined, in the order of the files' names."""
+    data: dict = {"families": {}, "signatures": []}
+    folder = files("rerank_kit.server").joinpath("failures")
+    for file in sorted(folder.iterdir(), key=lambda one: one.name):
+        if file.name.endswith(".toml"):
+            part = tomllib.loads(file.read_text(encoding="utf-8"))
+            data["families"].update(part.pop("families", {}))
+            data["signatures"] += part.pop("signatures", [])
+            data.update(part)
+    return data
+
+
 @cache
 def catalogue() -> Catalogue:
-    """failures.toml, read and compiled once."""
-    text = files("rerank_kit.server").joinpath("failures.toml").read_text(encoding="utf-8")
-    data = tomllib.loads(text)
+    """The files in failures/, read and compiled once."""
+    data = _read()
     families = {
         name: Family(name, f["stage"], f["title"], f["cause"], _fixes(f))
         for name, f in data["families"].items()

@@ -68,7 +68,7 @@ class Progress:
             self._read_settings(text)
         if "Supported tasks" in text or "supports multiple tasks" in text:
             self._note(text)
-        if "HTTP/1.1\" 200" in text or "throughput: " in text or "Processed prompts:" in text:
+        if 'HTTP/1.1" 200' in text or "throughput: " in text or "Processed prompts:" in text:
             self.has_answered = True
         if self.is_ready and _STOP.search(text):
             self.is_stopping = True
@@ -108,8 +108,9 @@ class Progress:
 
 #: The name of an exception that ends a traceback, then its message.
 _EXCEPTION = re.compile(
-    r"^(?:E +|\*\*|`)?(?P<name>(?:[A-Za-z_][\w<>]*\.)*_?[A-Z]\w*"
-    r"(?:Error|Exception|Interrupt|Exit|Timeout|Failure|OutOfResources|NotFound|Expired|Unavailable|Failed|Warning)|Exception)(?::\s|:?$)"
+    r"^(?:E +|\*\*|`)?"
+    r"(?P<name>(?:[A-Za-z_][\w<>]*\.)*_?[A-Z]\w*(?:Error|Exception|Interrupt|Exit|Timeout"
+    r"|Failure|OutOfResources|NotFound|Expired|Unavailable|Failed|Warning)|Exception)(?::\s|:?$)"
 )
 #: Any other name, where nothing but an exception can stand: after the frames of a traceback.
 _UNUSUAL_EXCEPTION = re.compile(
@@ -262,7 +263,8 @@ def out_of_memory_family(
         return "gpu_oom_warmup", True
     if any(_LOAD_FRAMES.fullmatch(f) for f in functions):
         return "gpu_oom_load", True
-    if progress.is_ready or progress.has_answered or any(_RUN_FRAMES.fullmatch(f) for f in functions):
+    running = progress.is_ready or progress.has_answered
+    if running or any(_RUN_FRAMES.fullmatch(f) for f in functions):
         return "gpu_oom_runtime", True
     if progress.stage in ("load", "warmup"):
         return f"gpu_oom_{progress.stage}", True
