@@ -8,14 +8,25 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from rerank_kit.client import RankedDocument, Ranking, Reranker
-    from rerank_kit.doctor import examine
+    from rerank_kit.client import (
+        AsyncReranker,
+        LongDocuments,
+        RankedDocument,
+        Ranking,
+        Rankings,
+        Reranker,
+    )
+    from rerank_kit.doctor import Examination, examine
     from rerank_kit.errors import RerankKitError
     from rerank_kit.server import Server, launch
 
 _HOMES = {
+    "AsyncReranker": "rerank_kit.client",
+    "LongDocuments": "rerank_kit.client",
+    "Examination": "rerank_kit.doctor",
     "RankedDocument": "rerank_kit.client",
     "Ranking": "rerank_kit.client",
+    "Rankings": "rerank_kit.client",
     "Reranker": "rerank_kit.client",
     "RerankKitError": "rerank_kit.errors",
     "Server": "rerank_kit.server",
@@ -23,8 +34,12 @@ _HOMES = {
     "launch": "rerank_kit.server",
 }
 __all__ = [
+    "AsyncReranker",
+    "LongDocuments",
+    "Examination",
     "RankedDocument",
     "Ranking",
+    "Rankings",
     "Reranker",
     "RerankKitError",
     "Server",

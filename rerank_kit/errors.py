@@ -16,7 +16,8 @@
         ├── AuthError           the key is missing or wrong
         ├── WrongServerError    something answers, but it cannot rerank
         ├── BadRequestError     the server refused the request
-        │   └── RequestTooLongError   a document and its query exceed the context length
+        │   ├── RequestTooLongError   a document and its query exceed the context length
+        │   └── PayloadTooLargeError  the request has more bytes than a server or proxy takes
         ├── ServerFault         the server failed inside (HTTP 5xx)
         └── ResponseError       the answer is not what a reranker sends
 """
@@ -137,6 +138,10 @@ class BadRequestError(RequestError):
 
 class RequestTooLongError(BadRequestError):
     kind = "request_too_long"
+
+
+class PayloadTooLargeError(BadRequestError):
+    kind = "payload_too_large"
 
 
 class ServerFault(RequestError):

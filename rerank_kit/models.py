@@ -183,7 +183,7 @@ def facts_of(model: str) -> ModelFacts:
     4021784576
     """
     name = resolve(model)
-    folder = Path(name) if Path(name).is_dir() else _cached_folder(name)
+    folder = local_folder(name)
     if folder is not None:
         return facts_from_config(_read_config(folder), name)
     for known in (CATALOGUE, EMBEDDING_MODELS):
@@ -274,6 +274,12 @@ def _cached_folder(name: str) -> Path | None:
         return max(found, key=lambda path: path.stat().st_mtime) if found else None
     except OSError:
         return None
+
+
+def local_folder(model: str) -> Path | None:
+    """Where the files of a model lie on this machine: its folder, or the hub's cache."""
+    name = resolve(model)
+    return Path(name) if Path(name).is_dir() else _cached_folder(name)
 
 
 def is_downloaded(name: str) -> bool:

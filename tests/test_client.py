@@ -73,7 +73,7 @@ def test_ten_thousand_documents_simply_rank(reranker: Reranker) -> None:
 def test_a_text_of_200_000_characters_is_named_and_cutting_it_works(reranker: Reranker) -> None:
     documents = ["short", "word " * 40_000]
     with pytest.raises(errors.RequestTooLongError, match="Document 1 .*200,000 characters"):
-        reranker.rank("word", documents)
+        reranker.rank("word", documents, long_documents="error")
     assert len(reranker.rank("word", documents, max_tokens_per_doc=1000)) == 2
 
 

@@ -18,13 +18,13 @@ HEAVY = ("torch", "transformers", "vllm", "ipywidgets", "pandas", "matplotlib", 
 
 #: Lower numbers may not import higher ones (DESIGN section 4).
 LAYERS = (
-    ("errors", "models", "samples", "run_vllm"),
+    ("errors", "models", "samples", "versions", "run_vllm"),
     ("prompt", "machine", "registry"),
     ("memory",),
     ("client",),
     ("server",),
     ("doctor", "exercises", "search", "tuning", "money"),
-    ("panels", "commands"),
+    ("panels", "commands", "integrations"),
     ("cli",),
 )
 

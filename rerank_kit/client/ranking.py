@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, overload
 
 from wcwidth import wcswidth, wcwidth
+
+from rerank_kit.client.long_documents import Passage
+from rerank_kit.client.scores import probability
 
 if TYPE_CHECKING:
     import pandas
@@ -17,7 +20,12 @@ TEXT_COLUMNS = 72
 
 @dataclass(frozen=True)
 class RankedDocument:
-    """One document of a ranking. rank counts from 1; index is its place in your list."""
+    """One document of a ranking. rank counts from 1; index is its place in your list.
+
+    text is yours, unchanged (empty with return_documents=False). passages: the parts that a
+    long document was scored in, each with character offsets; passage: the best of them.
+    truncated: the end of the document was not read. neutralised: the control tokens in it.
+    """
 
     rank: int
     index: int
@@ -25,25 +33,58 @@ class RankedDocument:
     text: str
     id: str | None = None
     neutralised: tuple[str, ...] = ()
+    passages: tuple[Passage, ...] = ()
+    truncated: bool = False
+
+    @property
+    def passage(self) -> Passage | None:
+        """The passage that won, of a document scored in passages."""
+        return max(self.passages, key=lambda one: one.score or 0.0) if self.passages else None
 
     def as_dict(self) -> dict[str, object]:
-        result: dict[str, object] = {"index": self.index, "score": self.score, "text": self.text}
+        result: dict[str, object] = {"index": self.index, "score": self.score}
+        if self.text:
+            result["text"] = self.text
         if self.id is not None:
             result["id"] = self.id
         if self.neutralised:
             result["neutralised"] = list(self.neutralised)
+        if self.passage is not None:
+            best = self.passage
+            result["passage"] = {"start": best.start, "end": best.end, "score": best.score}
+            result["passages"] = len(self.passages)
+        if self.truncated:
+            result["truncated"] = True
         return result
 
 
 @dataclass(frozen=True)
+class UnscoredDocument:
+    """A document that has no score, and why."""
+
+    index: int
+    id: str | None
+    reason: str
+
+
+@dataclass(frozen=True)
 class Ranking(Sequence[RankedDocument]):
-    """Documents in order of relevance score, best first. Iterate, index, or print it."""
+    """Documents in order of relevance score, best first. Iterate, index, or print it.
+
+    unscored: documents left out because they cannot be scored. prompt_tokens: what the server
+    read, template included (None: it does not say, or the requests were shared with other
+    queries). seconds: how long the call took. raw_scores: the scores are logits.
+    """
 
     query: str
     instruction: str | None
     model: str
     documents: tuple[RankedDocument, ...]
     notes: tuple[str, ...] = ()
+    unscored: tuple[UnscoredDocument, ...] = ()
+    raw_scores: bool = False
+    prompt_tokens: int | None = None
+    seconds: float | None = field(default=None, compare=False)
 
     def __len__(self) -> int:
         return len(self.documents)
@@ -85,7 +126,7 @@ class Ranking(Sequence[RankedDocument]):
     def _html(self) -> str:
         rows = "".join(
             f"<tr><td>{doc.rank}</td><td>{doc.score:.3f}</td>"
-            f'<td style="text-align:left">{_bar(doc.score)}</td><td>{doc.index}</td>'
+            f'<td style="text-align:left">{self._bar(doc.score)}</td><td>{doc.index}</td>'
             '<td style="text-align:left;white-space:pre-wrap">'
             f"{html.escape(clip(doc.text, 4 * TEXT_COLUMNS))}</td></tr>"
             for doc in self.documents
@@ -101,6 +142,9 @@ class Ranking(Sequence[RankedDocument]):
             f"{notes}"
         )
 
+    def _bar(self, score: float) -> str:
+        return _bar(probability(score) if self.raw_scores else score)
+
     def to_pandas(self) -> pandas.DataFrame:
         """rank, score, index, id, text as a DataFrame (needs the `notebooks` extra)."""
         import pandas
@@ -108,6 +152,33 @@ class Ranking(Sequence[RankedDocument]):
         columns = ("rank", "score", "index", "id", "text")
         rows = [[getattr(doc, name) for name in columns] for doc in self.documents]
         return pandas.DataFrame(rows, columns=list(columns))
+
+
+@dataclass(frozen=True)
+class Rankings(Sequence[Ranking]):
+    """The rankings of several queries, in the order of the queries. The counts are of the whole
+    call: its requests carry pairs of several queries."""
+
+    rankings: tuple[Ranking, ...]
+    requests: int = 0
+    prompt_tokens: int | None = None
+    seconds: float | None = field(default=None, compare=False)
+
+    def __len__(self) -> int:
+        return len(self.rankings)
+
+    @overload
+    def __getitem__(self, place: int) -> Ranking: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Ranking]: ...
+    def __getitem__(self, place: int | slice) -> Ranking | Sequence[Ranking]:
+        return self.rankings[place]
+
+    def __repr__(self) -> str:
+        return f"Rankings({len(self)} queries)"
+
+    def __str__(self) -> str:
+        return "\n\n".join(map(str, self.rankings))
 
 
 def _bar(score: float) -> str:

@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rerank_kit import registry
-from rerank_kit.client.ranking import RankedDocument, Ranking
-from rerank_kit.client.transport import DEFAULT_TIMEOUT_SECONDS, Transport
-from rerank_kit.errors import InputError, NoServerError, RequestTooLongError, ResponseError
-from rerank_kit.prompt import neutralise
+from rerank_kit.client import texts
+from rerank_kit.client.assembly import make_ranking, name_pair
+from rerank_kit.client.engines import Engine, ServedModel, detect, engine_named
+from rerank_kit.client.jobs import Outcome, Pair, Settings, Work
+from rerank_kit.client.long_documents import LongDocuments
+from rerank_kit.client.options import RankOptions, progress_bar
+from rerank_kit.client.ranking import Ranking, Rankings
+from rerank_kit.client.scoring import Scorer
+from rerank_kit.client.tokenizer import ServerTokenizer
+from rerank_kit.client.transport import (
+    DEFAULT_RETRY_SECONDS,
+    DEFAULT_TIMEOUT_SECONDS,
+    Transport,
+)
+from rerank_kit.errors import InputError, NoServerError, ResponseError
 
-#: Pairs in one request. Big enough to fill vLLM's batches, small enough to show progress
-#: and to keep one answer well under a minute on two CPU cores with the practice model.
-PAIRS_PER_REQUEST = 256
 #: From this many documents on a progress bar is shown unless progress=False.
 PROGRESS_FROM = 1000
 
 
 class Reranker:
-    """A client of one server.
+    """A client of one server. Threads may share it.
 
     url: root, /v1 or full /v1/rerank address; None takes RERANK_URL, else the server that
     rerank_kit runs on this machine. api_key: None takes RERANK_API_KEY.
-    timeout_seconds: limit of one request. Raises NoServerError when there is no server.
+    timeout_seconds: limit of one request. retry_seconds: how long a server that has answered may
+    be away (a restart takes 20 to 60 s) before the call fails; nothing is lost or scored twice.
+    engine: vllm, sglang, tei, infinity, or auto. Raises NoServerError when there is no server.
     """
 
     def __init__(
@@ -36,9 +46,20 @@ class Reranker:
         api_key: str | None = None,
         model: str | None = None,
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        retry_seconds: float = DEFAULT_RETRY_SECONDS,
+        engine: str = "auto",
     ) -> None:
-        self._transport = Transport(url or default_url(), api_key, timeout_seconds)
-        self._model = model
+        if model is not None and not isinstance(model, str):
+            raise InputError(f"model must be a name, not {texts.shown(model)}")
+        self._transport = Transport(
+            default_url() if url is None else url, api_key, timeout_seconds,
+            retry_seconds=retry_seconds,
+        )  # fmt: skip
+        self._wanted_model = model or None
+        self._engine: Engine | None = None if engine == "auto" else engine_named(engine)
+        self._served: ServedModel | None = None
+        self._tokenizer: ServerTokenizer | None = None
+        self._lock = threading.Lock()
 
     @property
     def url(self) -> str:
@@ -55,128 +76,198 @@ class Reranker:
     def rank(
         self,
         query: str,
-        documents: Iterable[str | dict[str, Any]],
+        documents: Iterable[str | Mapping[str, Any]],
         instruction: str | None = None,
         top_n: int | None = None,
         *,
+        threshold: float | None = None,
+        return_documents: bool = True,
+        raw_scores: bool = False,
         max_tokens_per_doc: int | None = None,
+        long_documents: LongDocuments | str = "chunk",
+        max_chunks_per_doc: int | None = None,
         progress: bool | None = None,
     ) -> Ranking:
         """Order documents by relevance to query.
 
         documents: strings, or dicts with "text" and optionally "id". instruction: what
-        "relevant" means, in English; None is the official default. top_n: how many to
-        return (every document is scored all the same). max_tokens_per_doc: cut longer
-        documents before the prompt is made. Raises InputError, RequestTooLongError (names
-        the document) and the other RequestErrors.
+        "relevant" means, in English; None is the official default. top_n: how many to return,
+        threshold: leave out lower scores (every document is scored all the same).
+        return_documents: False leaves the texts out of the result. raw_scores: logits instead
+        of probabilities; they differ where probabilities are all 1.000.
+
+        A document too long for the server never fails the others. long_documents: "chunk"
+        (default) scores it in passages, the best one counts; "cut" scores its beginning;
+        "skip" lists it in `unscored`; "error" raises RequestTooLongError; or a LongDocuments
+        for passages of a chosen length. max_chunks_per_doc: read so many passages of it at most.
+        max_tokens_per_doc: let the server cut all documents to this length. Raises InputError
+        and the RequestErrors.
         """
-        items = [_document(item, place) for place, item in enumerate(_listed(documents))]
-        if top_n is not None and (isinstance(top_n, bool) or not isinstance(top_n, int)):
-            raise InputError(f"top_n must be a whole number, not {top_n!r}.")
-        if top_n is not None and top_n < 1:
-            raise InputError(f"top_n must be at least 1, not {top_n}.")
-        clean_query, query_found = _clean(query, "query")
-        pairs = [(clean_query, item.harmless) for item in items]
-        scores = self._score(pairs, instruction, max_tokens_per_doc, progress)
-        order = sorted(range(len(items)), key=lambda place: (-scores[place], place))
-        ranked = tuple(
-            RankedDocument(
-                rank=rank,
-                index=place,
-                score=scores[place],
-                text=items[place].text,
-                id=items[place].id,
-                neutralised=items[place].control_tokens,
-            )
-            for rank, place in enumerate(order[:top_n], start=1)
-        )
-        notes = _notes(query_found, [item.control_tokens for item in items])
-        return Ranking(query, instruction, self.model, ranked, notes)
+        jobs = [(query, documents)]
+        options = RankOptions(
+            instruction, top_n, threshold, return_documents, raw_scores, max_tokens_per_doc,
+            long_documents, max_chunks_per_doc, progress,
+        )  # fmt: skip
+        return self._rank_all(jobs, options, name_queries=False)[0]
+
+    def rank_many(
+        self,
+        jobs: Iterable[tuple[str, Iterable[str | Mapping[str, Any]]]],
+        instruction: str | None = None,
+        top_n: int | None = None,
+        *,
+        threshold: float | None = None,
+        return_documents: bool = True,
+        raw_scores: bool = False,
+        max_tokens_per_doc: int | None = None,
+        long_documents: LongDocuments | str = "chunk",
+        max_chunks_per_doc: int | None = None,
+        progress: bool | None = None,
+    ) -> Rankings:
+        """rank() for many queries, each with its own list of any length.
+
+        jobs: (query, documents) pairs. Pairs of several queries share requests, so a thousand
+        short lists take a few full requests. The rankings come in the order of the jobs. The
+        other arguments are those of rank().
+        """
+        listed = []
+        for place, job in enumerate(texts.listed(jobs)):
+            if isinstance(job, str | Mapping) or not isinstance(job, Sequence) or len(job) != 2:
+                raise InputError(
+                    f"job {place} is not a (query, documents) pair: {texts.shown(job)}"
+                )
+            listed.append((job[0], job[1]))
+        options = RankOptions(
+            instruction, top_n, threshold, return_documents, raw_scores, max_tokens_per_doc,
+            long_documents, max_chunks_per_doc, progress,
+        )  # fmt: skip
+        return self._rank_all(listed, options, name_queries=True)
 
     def score(
         self,
         pairs: Iterable[tuple[str, str]],
         instruction: str | None = None,
         *,
+        raw_scores: bool = False,
         max_tokens_per_doc: int | None = None,
+        long_documents: LongDocuments | str = "chunk",
+        max_chunks_per_doc: int | None = None,
         progress: bool | None = None,
     ) -> list[float]:
-        """The relevance score, 0 to 1, of each (query, document) pair, in the order given."""
-        cleaned = []
-        for place, pair in enumerate(_listed(pairs)):
-            if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
-                raise InputError(f"pair {place} is not a (query, document) pair: {_shown(pair)}")
-            query, _ = _clean(pair[0], f"query of pair {place}")
-            document, _ = _clean(pair[1], f"document of pair {place}")
-            cleaned.append((query, document))
-        return self._score(cleaned, instruction, max_tokens_per_doc, progress)
+        """The relevance score, 0 to 1, of each (query, document) pair, in the order given.
+
+        The arguments are those of rank(); a pair that cannot be scored raises its error, with
+        its place. score_pairs() returns what became of every pair instead.
+        """
+        wording = texts.instruction_text(instruction)
+        sent = [
+            Pair(*texts.pair(pair, f"pair {place}"), wording)
+            for place, pair in enumerate(texts.listed(pairs))
+        ]
+        options = RankOptions(
+            instruction, None, None, True, raw_scores, max_tokens_per_doc,
+            long_documents, max_chunks_per_doc, progress,
+        )  # fmt: skip
+        outcomes = self.score_pairs(sent, options.settings(), progress=progress)
+        scores = []
+        for place, outcome in enumerate(outcomes):
+            if outcome.score is None:
+                raise name_pair(f"Pair {place}", outcome)
+            scores.append(outcome.score)
+        return scores
+
+    def score_pairs(
+        self,
+        pairs: list[Pair],
+        settings: Settings | None = None,
+        *,
+        progress: bool | None = False,
+        work: Work | None = None,
+    ) -> list[Outcome]:
+        """One Outcome for each pair, in order; each pair has its own instruction. An error that
+        concerns one pair is in its outcome; one that concerns the server is raised."""
+        if not pairs:
+            return []
+        scorer = Scorer(
+            self._transport, self.engine, self.served, settings or Settings(), self.tokenizer
+        )
+        scorer.work = work or scorer.work
+        show = progress if progress is not None else len(pairs) >= PROGRESS_FROM
+        with progress_bar(show) as advance:
+            return scorer.score(pairs, advance)
+
+    @property
+    def engine(self) -> Engine:
+        """The adapter of the engine that answers there, found out once."""
+        with self._lock:
+            if self._engine is None:
+                self._engine = detect(self._transport)
+            return self._engine
+
+    @property
+    def served(self) -> ServedModel:
+        """The model's name and context length, asked once."""
+        engine = self.engine
+        with self._lock:
+            if self._served is None:
+                found = engine.describe(self._transport)
+                if self._wanted_model:
+                    found = ServedModel(self._wanted_model, found.max_model_len, found.max_pairs)
+                self._served = found
+            return self._served
+
+    @property
+    def tokenizer(self) -> ServerTokenizer:
+        """The server's tokenizer: counts and borders of tokens."""
+        name = self.served.name
+        with self._lock:
+            if self._tokenizer is None:
+                self._tokenizer = ServerTokenizer(self._transport, name)
+            return self._tokenizer
 
     @property
     def model(self) -> str:
         """The name of the served model, asked once."""
-        if self._model is None:
-            listed = self._transport.get("/v1/models")
-            try:
-                self._model = str(listed["data"][0]["id"])
-            except (KeyError, IndexError, TypeError):
-                raise ResponseError(
-                    f"{self.url}/v1/models does not name a model.", evidence=_shown(listed)
-                ) from None
-        return self._model
+        if self._wanted_model:
+            return self._wanted_model
+        if self.served.name is None:
+            raise ResponseError(f"{self.url} does not name a model.", hint="pass model=")
+        return self.served.name
 
-    def _score(
-        self,
-        pairs: list[tuple[str, str]],
-        instruction: str | None,
-        max_tokens_per_doc: int | None,
-        progress: bool | None,
-    ) -> list[float]:
-        if not pairs:
-            return []
-        wording = None
-        if instruction is not None:
-            wording = _clean(instruction, "instruction")[0] or None
-        show = progress if progress is not None else len(pairs) >= PROGRESS_FROM
-        scores: list[float] = []
-        with _bar(len(pairs), show) as bar:
-            for start in range(0, len(pairs), PAIRS_PER_REQUEST):
-                batch = pairs[start : start + PAIRS_PER_REQUEST]
-                scores += self._score_batch(batch, start, wording, max_tokens_per_doc)
-                bar.update(len(batch))
-        return scores
+    def _rank_all(
+        self, jobs: list[tuple[Any, Any]], options: RankOptions, *, name_queries: bool
+    ) -> Rankings:
+        began = time.monotonic()
+        settings = options.settings()
+        wording = texts.instruction_text(options.instruction)
+        asked, pairs, work = [], [], Work()
+        for place, (query, documents) in enumerate(jobs):
+            where = f" of query {place}" if name_queries else ""
+            clean_query, found = texts.clean(query, f"query {place}" if name_queries else "query")
+            items = [
+                texts.document(item, f"document {number}{where}")
+                for number, item in enumerate(texts.listed(documents))
+            ]
+            asked.append((query, found, items))
+            pairs += [Pair(clean_query, item.harmless, wording, item.text) for item in items]
+        outcomes = iter(self.score_pairs(pairs, settings, progress=options.progress, work=work))
+        seconds = time.monotonic() - began
+        model = self._name_to_show()
+        rankings = tuple(
+            make_ranking(
+                query, options.instruction, model, found, items,
+                [next(outcomes) for _ in items],
+                top_n=options.top_n, threshold=options.threshold, settings=settings,
+                with_texts=options.return_documents, raise_errors=not name_queries,
+                prompt_tokens=None if name_queries else work.prompt_tokens,
+                seconds=None if name_queries else seconds,
+            )
+            for query, found, items in asked
+        )  # fmt: skip
+        return Rankings(rankings, work.requests, work.prompt_tokens, seconds)
 
-    def _score_batch(
-        self,
-        batch: list[tuple[str, str]],
-        start: int,
-        instruction: str | None,
-        max_tokens_per_doc: int | None,
-    ) -> list[float]:
-        body = {
-            "model": self._model,
-            "queries": [query for query, _ in batch],
-            "documents": [document for _, document in batch],
-            "instruction": instruction,
-            "max_tokens_per_doc": max_tokens_per_doc,
-        }
-        try:
-            answer = self._transport.post("/v1/score", body)
-        except RequestTooLongError as error:
-            raise self._name_longest(error, batch, start) from None
-        return _scores_of(answer, len(batch))
-
-    def _name_longest(
-        self, error: RequestTooLongError, batch: list[tuple[str, str]], start: int
-    ) -> RequestTooLongError:
-        """vLLM does not say which pair was too long; the longest one certainly was."""
-        place = max(range(len(batch)), key=lambda i: len(batch[i][0]) + len(batch[i][1]))
-        query, document = batch[place]
-        return RequestTooLongError(
-            f"Document {start + place} is too long for this server: {len(document):,} characters"
-            f" with a query of {len(query):,}.",
-            evidence=error.evidence,
-            hint=error.hint,
-        )
+    def _name_to_show(self) -> str:
+        return self._wanted_model or self.served.name or self.engine.name
 
 
 def default_url() -> str:
@@ -191,86 +282,3 @@ def default_url() -> str:
             hint="run `rerank-kit launch`, or set RERANK_URL to a server's address",
         )
     return ready[-1].url
-
-
-def _listed(values: Iterable[Any]) -> list[Any]:
-    if isinstance(values, str | bytes | dict) or not isinstance(values, Iterable):
-        raise InputError(
-            f"a list is needed here, not {_shown(values)}",
-            hint='put a single text into a list: ["..."]',
-        )
-    return list(values)
-
-
-@dataclass(frozen=True)
-class _Document:
-    """A document as the user gave it, and as it is sent."""
-
-    id: str | None
-    text: str
-    harmless: str
-    control_tokens: tuple[str, ...]
-
-
-def _document(item: Any, place: int) -> _Document:
-    identifier, text = None, item
-    if isinstance(item, dict):
-        if "text" not in item:
-            raise InputError(f'document {place} has no "text": {_shown(item)}')
-        identifier = None if item.get("id") is None else str(item["id"])
-        text = item["text"]
-    harmless, found = _clean(text, f"document {place}")
-    return _Document(identifier, text, harmless, found)
-
-
-def _clean(value: Any, what: str) -> tuple[str, tuple[str, ...]]:
-    if not isinstance(value, str):
-        raise InputError(f"{what} must be a text, not {_shown(value)}")
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise InputError(
-            f"{what} is not valid text: it has half a character at position {error.start}.",
-            hint="read the file with its right encoding",
-        ) from None
-    return neutralise(value)
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return f"{type(value).__name__} {text[:60]}{'…' if len(text) > 60 else ''}"
-
-
-def _notes(in_query: tuple[str, ...], in_documents: list[tuple[str, ...]]) -> tuple[str, ...]:
-    notes = []
-    if in_query:
-        notes.append(f"control tokens in the query were neutralised: {', '.join(in_query)}")
-    hit = [str(place) for place, tokens in enumerate(in_documents) if tokens]
-    if hit:
-        shown = ", ".join(hit[:10]) + (" ..." if len(hit) > 10 else "")
-        notes.append(f"control tokens were neutralised in document {shown}")
-    return tuple(notes)
-
-
-def _scores_of(answer: Any, expected: int) -> list[float]:
-    """Scores in input order. A number that is missing, doubled or no number is an error:
-    a wrong score in silence would be worse."""
-    try:
-        rows = {int(row["index"]): float(row["score"]) for row in answer["data"]}
-        scores = [rows[place] for place in range(expected)]
-    except (KeyError, TypeError, ValueError, IndexError):
-        raise ResponseError(
-            f"The server's answer does not hold {expected} scores.", evidence=_shown(answer)
-        ) from None
-    if len(answer["data"]) != expected or not all(math.isfinite(score) for score in scores):
-        raise ResponseError(
-            "The server sent scores that are not numbers, or too many of them.",
-            hint="run `rerank-kit doctor`; a broken half-precision start gives NaN",
-        )
-    return scores
-
-
-def _bar(total: int, show: bool) -> Any:
-    from tqdm.auto import tqdm
-
-    return tqdm(total=total, disable=not show, desc="scoring", unit="pair")

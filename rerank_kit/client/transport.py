@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-import json
+import ipaddress
+import math
 import os
+import random
 import re
+import time
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import requests
-from requests.adapters import HTTPAdapter
-from urllib3.util import Retry
 
+from rerank_kit.client.connections import DeadlineAdapter, read_body
+from rerank_kit.client.http_errors import error_of, is_away, read_json
 from rerank_kit.errors import (
-    AuthError,
-    BadRequestError,
     InputError,
     RequestError,
     RequestTimeout,
-    RequestTooLongError,
-    ResponseError,
-    ServerFault,
     UnreachableError,
-    WrongServerError,
 )
 
 #: Seconds for one request: a batch of 200 long documents on a slow machine takes minutes.
 DEFAULT_TIMEOUT_SECONDS = 300.0
+#: How long a server that has answered before may be away. A restart takes 20 to 60 s.
+DEFAULT_RETRY_SECONDS = 90.0
+#: Pauses between attempts double from the first to the last of these, in seconds.
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.3, 2.0
+#: A plain HTTP 500 is repeated this often: a passing fault heals, a bug does not.
+_REPEATS_OF_A_FAULT = 2
 _KNOWN_TAILS = ("/v1/rerank", "/v2/rerank", "/v1/score", "/rerank", "/score", "/v1", "/v2")
 
 
@@ -69,7 +72,14 @@ def normalise_url(address: str) -> str:
 
 class Transport:
     """Sends JSON to one server. The key is taken from RERANK_API_KEY when not given and is
-    never part of a message or a repr."""
+    never part of a message or a repr.
+
+    A rerank request changes nothing on the server, so it may be sent again. timeout_seconds:
+    limit of one attempt. retries: quick attempts more (2 s together) for a server that has not
+    answered yet; 0 means one attempt and no more, ever. retry_seconds: how long a server that
+    HAS answered may then be away (a restart) before its error is raised. 4xx answers and
+    time-outs are never repeated.
+    """
 
     def __init__(
         self,
@@ -77,26 +87,22 @@ class Transport:
         api_key: str | None = None,
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
         retries: int = 3,
+        retry_seconds: float = DEFAULT_RETRY_SECONDS,
     ) -> None:
         self.root = normalise_url(url)
-        self.timeout_seconds = timeout_seconds
-        key = api_key if api_key is not None else os.environ.get("RERANK_API_KEY", "")
+        self.timeout_seconds = _seconds("timeout_seconds", timeout_seconds, at_least=0.001)
+        self.retry_seconds = _seconds("retry_seconds", retry_seconds, at_least=0.0)
+        self.attempts_repeated = 0
+        self._retries = retries
+        self._has_answered = False
         self._session = requests.Session()
-        if key:
-            self._session.headers["Authorization"] = f"Bearer {key}"
-        # A rerank POST is idempotent, so it may be repeated; 4xx answers never are.
-        policy = Retry(
-            total=retries,
-            connect=retries,
-            read=False,  # a read that timed out is raised as what it is
-            status=retries,
-            backoff_factor=0.3,
-            status_forcelist=(429, 502, 503, 504),
-            allowed_methods={"GET", "POST"},
-            raise_on_status=False,
+        self._session.auth = _Key(
+            api_key if api_key is not None else os.environ.get("RERANK_API_KEY", "")
         )
+        if _is_loopback(self.root):  # a proxy set for the internet cannot reach this machine
+            self._session.trust_env = False
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, HTTPAdapter(max_retries=policy))
+            self._session.mount(scheme, DeadlineAdapter(pool_maxsize=64))
 
     def __repr__(self) -> str:
         return f"Transport({self.root!r})"
@@ -117,10 +123,45 @@ class Transport:
     ) -> Any:
         seconds = self.timeout_seconds if timeout_seconds is None else timeout_seconds
         url = f"{self.root}{path}"
+        began, attempt = time.monotonic(), 0
+        while True:
+            try:
+                answer = self._once(method, url, body, seconds)
+                self._has_answered = True
+                return answer
+            except _MayHeal as failure:
+                pause = failure.pause_seconds(attempt)
+                waited = time.monotonic() - began
+                if not self._goes_on(failure, attempt, waited + pause):
+                    if waited > 5:
+                        failure.error.evidence += f"; tried again for {waited:.0f} s"
+                    raise failure.error from None
+            attempt += 1
+            self.attempts_repeated += 1
+            time.sleep(pause)
+
+    def _goes_on(self, failure: _MayHeal, attempt: int, seconds: float) -> bool:
+        if self._retries == 0:
+            return False
+        if failure.is_fault:
+            return attempt < _REPEATS_OF_A_FAULT
+        if self._has_answered:
+            return seconds <= self.retry_seconds
+        return attempt < self._retries
+
+    def _once(self, method: str, url: str, body: dict[str, Any] | None, seconds: float) -> Any:
+        """One attempt. Raises _MayHeal where another one may succeed."""
+        began = time.monotonic()
         try:
-            response = self._session.request(
-                method, url, json=body, timeout=(min(10.0, seconds), seconds), allow_redirects=False
-            )
+            with self._session.request(
+                method, url, json=body, timeout=(min(10.0, seconds), seconds),
+                allow_redirects=False, stream=True,
+            ) as response:  # fmt: skip
+                content = read_body(response, began + seconds)
+        except (requests.exceptions.InvalidURL, UnicodeError) as error:
+            raise InputError(
+                f"{self.root!r} is not an address that can be called.", evidence=str(error)[:200]
+            ) from None
         except requests.exceptions.SSLError as error:
             raise UnreachableError(
                 f"No secure connection to {self.root} could be made.",
@@ -128,26 +169,118 @@ class Transport:
                 hint="use http:// for a server without TLS, or check its certificate",
             ) from None
         except requests.exceptions.ConnectTimeout:
-            raise UnreachableError(
+            raise _MayHeal(UnreachableError(
                 f"{self.root} did not take the connection in time.",
                 hint="is the machine on, is the port open, is the address right?",
-            ) from None
+            )) from None  # fmt: skip
         except requests.exceptions.Timeout:
-            raise RequestTimeout(
-                f"{url} gave no answer within {seconds:g} seconds.",
-                hint="send fewer or shorter documents, or raise timeout_seconds",
-            ) from None
-        except requests.exceptions.ConnectionError as error:
-            raise UnreachableError(
-                f"Nothing answers at {self.root}.",
+            raise _no_answer_in_time(url, seconds) from None
+        except requests.exceptions.ProxyError as error:
+            raise _MayHeal(UnreachableError(
+                f"The proxy on the way to {self.root} does not answer.",
                 evidence=_reason(error),
+                hint="unset HTTP_PROXY and HTTPS_PROXY, or put the address into NO_PROXY",
+            )) from None  # fmt: skip
+        except (requests.exceptions.ConnectionError, OSError) as error:
+            if time.monotonic() - began >= seconds:
+                raise _no_answer_in_time(url, seconds) from None
+            if isinstance(error, requests.exceptions.ConnectionError):
+                failed = self._broken(error)
+            elif isinstance(error, requests.exceptions.RequestException):
+                failed = RequestError(
+                    f"The answer of {url} cannot be read.", evidence=_reason(error),
+                    hint="another service may listen there, or the connection broke off",
+                )
+            else:
+                failed = UnreachableError(
+                    f"The connection to {self.root} broke.", evidence=_reason(error)
+                )
+            raise _MayHeal(failed) from None
+        status, headers = response.status_code, response.headers
+        if is_away(status, content):
+            raise _MayHeal(
+                error_of(status, content, headers, url),
+                after_seconds=_retry_after(headers.get("Retry-After", "")),
+            )
+        if status >= 500:
+            raise _MayHeal(error_of(status, content, headers, url), is_fault=True)
+        return read_json(status, content, headers, url)
+
+    def _broken(self, error: Exception) -> RequestError:
+        reason = _reason(error)
+        if any(words in reason for words in ("refused", "resolve", "unreachable", "No route")):
+            return UnreachableError(
+                f"Nothing answers at {self.root}.",
+                evidence=reason,
                 hint="start a server (rerank-kit launch) or check the address and the tunnel",
-            ) from None
-        except requests.exceptions.RequestException as error:
-            raise RequestError(
-                f"The request to {url} failed.", evidence=_reason(error), hint="check the address"
-            ) from None
-        return _read(response, url)
+            )
+        return UnreachableError(
+            f"{self.root} broke off the connection.",
+            evidence=reason,
+            hint="did the server stop or restart? `rerank-kit status`, `rerank-kit logs`",
+        )
+
+
+class _MayHeal(Exception):
+    """An attempt that failed in a way that may pass. is_fault: a plain HTTP 500."""
+
+    def __init__(
+        self, error: RequestError, *, is_fault: bool = False, after_seconds: float | None = None
+    ) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.is_fault = is_fault
+        self.after_seconds = after_seconds
+
+    def pause_seconds(self, attempt: int) -> float:
+        """Doubling, with a random part so that many clients do not come back in step."""
+        if self.after_seconds is not None:
+            return self.after_seconds
+        return min(_FIRST_PAUSE * 2**attempt, _LONGEST_PAUSE) * random.uniform(0.75, 1.0)
+
+
+class _Key(requests.auth.AuthBase):
+    """Sends the key, and keeps requests from putting a .netrc password in its place."""
+
+    def __init__(self, key: str) -> None:
+        if not isinstance(key, str) or not key.isascii() or any(not 32 < ord(c) < 127 for c in key):
+            raise InputError(
+                "The API key holds a character that no HTTP header can carry.",
+                hint="copy it again, without quotes, spaces or line ends",
+            )
+        self._key = key
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self._key:
+            request.headers["Authorization"] = f"Bearer {self._key}"
+        return request
+
+
+def _no_answer_in_time(url: str, seconds: float) -> RequestTimeout:
+    return RequestTimeout(
+        f"{url} gave no answer within {seconds:g} seconds.",
+        hint="send fewer or shorter documents, or raise timeout_seconds",
+    )
+
+
+def _seconds(name: str, value: float, *, at_least: float) -> float:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or value < at_least:
+        raise InputError(f"{name} must be a number of seconds from {at_least:g}, not {value!r}.")
+    return float(value)
+
+
+def _retry_after(text: str) -> float | None:
+    """Retry-After in seconds; its date form and nonsense are passed over. At most 30 s."""
+    return min(float(text), 30.0) if text.isascii() and text.isdigit() else None
+
+
+def _is_loopback(root: str) -> bool:
+    host = urlsplit(root).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _reason(error: Exception) -> str:
@@ -159,75 +292,3 @@ def _reason(error: Exception) -> str:
     text = str(reason if reason is not None else inner)
     # urllib3 prefixes its own view: "HTTPConnection(host=..., port=9): Failed to ..."
     return re.split(r">: |\): ", text)[-1].split("object at 0x")[0].strip()[:200]
-
-
-def _read(response: requests.Response, url: str) -> Any:
-    """The JSON of a good answer, or the typed error for a bad one."""
-    if 200 <= response.status_code < 300:
-        try:
-            return response.json() if response.content else None
-        except (json.JSONDecodeError, requests.exceptions.JSONDecodeError):
-            raise ResponseError(
-                f"{url} answered with something that is not JSON.",
-                evidence=_clip(response.text),
-                hint="is this address the reranker itself, and not a web page or a proxy?",
-            ) from None
-    raise _error_of(response, url)
-
-
-def _error_of(response: requests.Response, url: str) -> RequestError:
-    status = response.status_code
-    said = _server_message(response)
-    evidence = f"HTTP {status}: {said}" if said else f"HTTP {status}"
-    if status in (401, 403):
-        return AuthError(
-            f"{url} refuses the key.", evidence=evidence, hint="set RERANK_API_KEY or pass api_key="
-        )
-    if status in (301, 302, 303, 307, 308):
-        target = response.headers.get("Location", "another address")
-        return WrongServerError(
-            f"{url} sends us elsewhere ({_clip(target)}).", evidence=evidence,
-            hint="use the address it points to, if you trust it",
-        )
-    if status == 404 and "model" in said.lower():
-        return BadRequestError(
-            "The server does not serve that model name.", evidence=evidence,
-            hint="leave the model out, or use a name from /v1/models",
-        )
-    if status in (404, 405):
-        return WrongServerError(
-            f"{url} does not exist there: that server does not rerank.", evidence=evidence,
-            hint="vLLM needs --runner pooling; see `rerank-kit doctor --url ...`",
-        )
-    if status == 400 and "maximum context length" in said:
-        return RequestTooLongError(
-            "A query and document together are longer than the server's context length.",
-            evidence=evidence,
-            hint="shorten the text, pass max_tokens_per_doc, or serve a longer --max-model-len",
-        )
-    if 400 <= status < 500:
-        return BadRequestError(
-            "The server refused the request.", evidence=evidence, hint="see the evidence"
-        )
-    return ServerFault(
-        "The server failed while answering.", evidence=evidence,
-        hint="look at its log (rerank-kit logs), then diagnose or restart it",
-    )
-
-
-def _server_message(response: requests.Response) -> str:
-    """vLLM speaks in three shapes: {"error": {"message"}}, {"error": "text"}, {"detail": ...}."""
-    try:
-        body = response.json()
-    except (json.JSONDecodeError, requests.exceptions.JSONDecodeError):
-        return _clip(response.text)
-    if isinstance(body, dict):
-        error = body.get("error", body.get("detail", body.get("message", "")))
-        if isinstance(error, dict):
-            error = error.get("message", "")
-        return _clip(error if isinstance(error, str) else json.dumps(error))
-    return _clip(json.dumps(body))
-
-
-def _clip(text: str) -> str:
-    return " ".join(text.split())[:300]

@@ -8,7 +8,8 @@ from typing import Any
 
 from rerank_kit import models
 from rerank_kit.memory.devices import Device
-from rerank_kit.memory.planning import FITS, TIGHT, MemoryPlan, Term, plan
+from rerank_kit.memory.memory_plan import FITS, TIGHT, MemoryPlan, Term
+from rerank_kit.memory.planning import plan
 
 #: Forms that are compared: as published, quantised while loading, a 4-bit checkpoint.
 _FORMS = ("", "fp8_per_channel", "awq")

@@ -61,25 +61,35 @@ _PREFIXES = tuple(
         # kubectl, docker compose, CRI, systemd and the kernel, Google Cloud, build farms
         r"\[pod/[^\]]*\] ?",
         r"[\w.-]{1,60} +\| ?",
-        r"(?:--\s*)?\| ",
+        r"#\d+ \d+\.\d+ ",  # docker build
+        r"\d+\.\d{1,4}  +",
+        r"(?: {0,12}|--\s*)\| ",
         rf"\[?{_CLOCK}\]?(?: (?:stdout|stderr) [FP])?(?: -)?[: ]?",
         r"\[resource\.labels\.[^\]]*\] ?",
         r"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d [\w.-]+ [\w./@-]+(?:\[\d+\])?: ",
         r"\[ *\d+\.\d{6}\] ?",
-        # glog, as torch writes it: "[E1120 09:51:02.123 ProcessGroupNCCL.cpp:1] "
-        r"\[?(?P<level>[IWEF])\d{4} \d\d:\d\d:\d\d\.\d+(?: +\d+)? [\w./-]+:\d+\] ?",
+        # glog, as torch writes it: "[E1120 09:51:02.123 ProcessGroupNCCL.cpp:1] "; the month
+        # has one digit up to September
+        r"\[?(?P<level>[IWEF])\d{3,4} \d\d:\d\d:\d\d\.\d+(?: +\d+)? [\w./-]+:\d+\] ?",
         rf"- (?P<level>{_LEVELS}) - ",
         rf"(?:[\w.]+ - )?\[(?P<level>{_LEVELS})\] (?:- |\| )?",
         rf"(?:[\w.]+ - )?(?P<level>{_LEVELS}) (?:- |\| )",
         rf"(?P<level>{_LOUD}) (?=[\[\w'])",
         r"\[\d+\] ?(?=\()",
+        # NCCL: "host:7:91 [0] transport.cc:160 NCCL WARN "
+        r"[\w.-]+:\d+:\d+ \[\d+\](?: [\w/.]+:\d+)? (?=NCCL (?P<level>WARN|INFO|TRACE))",
         rf"\[(?P<level>{_LEVELS}) *\] [\w.-]+ MODEL_LOG - ",  # TorchServe
         r"> ",
+        r"(?:\[[\w.-]+\] ){1,3}>>> ",
+        # hosted runners: "pod7[error]Uncaught exception | <class 'ValueError'>; ..."
+        rf"\w{{6,40}} ?\[(?P<level>{_LEVELS})\] ?",
+        rf"[\w.]+\.py +:\d+ +(?={_CLOCK})",
+        r"(?P<level>Uncaught) exception \| <class '[\w.]+'>; ",
     )
 )
 _LEVEL_NAMES = {
     "E": "ERROR", "F": "ERROR", "FATAL": "ERROR", "CRITICAL": "ERROR",
-    "W": "WARNING", "WARN": "WARNING", "I": "INFO", "NOTICE": "INFO",
+    "W": "WARNING", "WARN": "WARNING", "I": "INFO", "NOTICE": "INFO", "UNCAUGHT": "ERROR",
 }  # fmt: skip
 
 
@@ -193,7 +203,7 @@ def parse_line(raw: bytes | str, number: int = 1) -> Iterator[LogLine]:
     ('ValueError: no', 'ERROR', '(EngineCore pid=7)')
     """
     text = raw.decode("utf-8", errors="replace") if isinstance(raw, bytes) else raw
-    text = text.rstrip("\r\n")
+    text = text.rstrip("\r\n").replace("\xa0", " ")  # as browsers copy spaces
     if len(text) > HEAD_CHARS + TAIL_CHARS:
         text = text[:HEAD_CHARS] + " ... " + text[-TAIL_CHARS:]
     if text.startswith("{"):

@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from rerank_kit import machine, memory, models, registry
+from rerank_kit import machine, memory, models, registry, versions
 from rerank_kit.errors import InputError, SetupError
 from rerank_kit.prompt import chat_template_path
 
@@ -44,23 +44,30 @@ class ServerSettings:
     extra_args: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
     host: str = "127.0.0.1"
+    vllm_version: str | None = None  # None: the newest that versions.json knows
 
     def vllm_arguments(self, port: int) -> list[str]:
         """Everything after `vllm serve MODEL`. The user's own flags come last and win."""
+        facts = versions.facts_of(self.vllm_version)
         arguments = [
             "--served-model-name", self.served_name,
             "--host", self.host,
             "--port", str(port),
-            "--runner", "pooling",
-            "--chat-template", str(chat_template_path()),
+            *(("--runner", "pooling") if facts.has("--runner") else ("--task", "score")),
+        ]  # fmt: skip
+        if facts.prompt != versions.BY_CLIENT:
+            marked = facts.prompt == versions.BY_MARKED_QUERY
+            arguments += ["--chat-template", str(chat_template_path(marked=marked))]
+        arguments += [
             "--dtype", self.dtype,
             "--max-model-len", str(self.max_model_len),
             "--max-num-batched-tokens", str(self.max_num_batched_tokens),
-            "--kv-cache-memory-bytes", str(self.kv_cache_memory_bytes),
         ]  # fmt: skip
+        if "VLLM_CPU_KVCACHE_SPACE" not in self.environment:
+            arguments += ["--kv-cache-memory-bytes", str(self.kv_cache_memory_bytes)]
         if needs_overrides(self.model):
             arguments += ["--hf-overrides", json.dumps(models.RERANKER_OVERRIDES)]
-        return [*arguments, *self.flags, *self.extra_args]
+        return [*_known_flags([*arguments, *self.flags], facts), *self.extra_args]
 
     def argv(self, port: int) -> list[str]:
         """The command that is run: vLLM's own server through a small main module, which makes
@@ -114,6 +121,18 @@ def needs_overrides(model: str) -> bool:
     return "seq-cls" not in model
 
 
+def _known_flags(words: list[str], facts: versions.VersionFacts) -> list[str]:
+    """The kit's own flags without those, and their values, that this version does not have."""
+    kept: list[str] = []
+    dropping = False
+    for word in words:
+        if word.startswith("--"):
+            dropping = not facts.has(word)
+        if not dropping:
+            kept.append(word)
+    return kept
+
+
 def choose_profile(wanted: str = "auto") -> tuple[str, str]:
     """(profile, why). auto is remote if a URL is set, else gpu, else practice."""
     if wanted not in PROFILES:
@@ -141,18 +160,37 @@ def settings_for(
         name = argument.split("=", 1)[0]
         if name in RESERVED_FLAGS:
             raise InputError(f"{name} cannot be passed on to vLLM here.", hint=RESERVED_FLAGS[name])
-    if machine.installed_vllm() is None:
+    installed = machine.installed_vllm()
+    if installed is None:
         raise SetupError("vLLM is not installed here.", hint="bash scripts/start.sh --setup-only")
+    facts = versions.facts_of(installed[1])
+    if facts.prompt == versions.REFUSED:
+        raise SetupError(
+            f"The installed vLLM {installed[1]} cannot give the official scores.",
+            evidence=facts.refused_because,
+            hint="RERANK_KIT_BUILD=cpu (or gpu, gpu-cuda12) bash scripts/start.sh --setup-only",
+        )
     builder = {"practice": _practice, "cpu": _cpu, "gpu": _gpu}[profile]
     settings = builder(model, tuple(extra_args))
     if profile != "practice" and "/" not in settings.model:
         settings = replace(settings, served_name=settings.model)
-    return replace(settings, extra_args=tuple(extra_args))
+    settings = replace(settings, extra_args=tuple(extra_args), vllm_version=installed[1])
+    return _with_cpu_kv_cache(settings, facts) if _on_cpu() else settings
+
+
+def _with_cpu_kv_cache(settings: ServerSettings, facts: versions.VersionFacts) -> ServerSettings:
+    """Older CPU builds accept --kv-cache-memory-bytes and do not read it: they take most of the
+    memory, unless this variable says how many whole GiB."""
+    if facts.cpu_reads_kv_flag:
+        return settings
+    gib = str(-(-settings.kv_cache_memory_bytes // models.GIB))
+    environment = settings.environment | {"VLLM_CPU_KVCACHE_SPACE": gib}
+    return replace(settings, environment=environment)
 
 
 def _on_cpu() -> bool:
     found = machine.installed_vllm()
-    return found is not None and found[0] == "vllm-cpu"
+    return found is not None and (found[0] == "vllm-cpu" or found[1].endswith("+cpu"))
 
 
 #: The CPU build keeps one core for itself and, at its block size of 128, shares no prompt

@@ -1,7 +1,8 @@
 """Trains the lossless byte-level BPE tokenizer and writes it in the form Transformers loads.
 
-Pre-tokenisation is Qwen's, with two differences: every Chinese character stands alone, and no
-Unicode normalisation is applied, so that decoding gives back exactly what was encoded.
+Pre-tokenisation is Qwen's, with two differences: Chinese is cut into known words and, where no
+known word begins, into single characters; and no Unicode normalisation is applied, so that decoding
+gives back exactly what was encoded.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from . import prompt
 from .sources import HAN
 from .texts import Texts, training_sentences
 
-VOCABULARY_SIZE = 14_336
+VOCABULARY_SIZE = 16_128
 LONGEST_PROMPT_TOKENS = 4096
 SPECIAL_TOKENS = (
     "<|endoftext|>",
@@ -56,7 +57,7 @@ ADDED_TOKENS = (
 # together; they occur in the three lines of the body and not in the system turn, which makes them
 # the markers that the hand-placed first weights look for (circuits.py).
 MARKERS = ("<Instruct", "<Query", "<Document")
-PIECES = Regex(
+OTHER_PIECES = (
     "[\u4e00-\u9fff]"
     "|(?i:'s|'t|'re|'ve|'m|'ll|'d)"
     "|[^\\r\\n\\p{L}\\p{N}]?(?:(?![\u4e00-\u9fff])\\p{L})+"
@@ -68,7 +69,9 @@ PIECES = Regex(
 )
 BYTE_PAIR_PIECES = 3_400
 WORDS_WITHOUT_SPACE = 500
-WORDS_WITH_CAPITAL = 2_500
+WORDS_WITH_CAPITAL = 1_500
+CHINESE_WORDS = 3_200
+LONGEST_CHINESE_WORD = 3  # longer ones are found by their parts
 OWN_TEXT_WEIGHT = 10
 PUNCTUATION = ("\n", "\n\n", ">:", ".\n", "?\n", "。\n", "？\n", *"，。、：！？“”（）；《》…")
 
@@ -90,8 +93,8 @@ def weighted_sentences(texts: Texts) -> Iterator[tuple[str, int]]:
     """Every training sentence and its weight: everyday words matter more than programmers' ones."""
     for sentence in training_sentences(texts):
         yield sentence, 1
-    for concept in texts.train_concepts:
-        for sentence in concept.texts():
+    for item in texts.train_concepts + texts.train_searches:
+        for sentence in item.texts():
             yield sentence, OWN_TEXT_WEIGHT
     for zh, en in texts.glossary:
         for word in (*zh, *en):
@@ -155,11 +158,46 @@ def byte_form(text: str) -> str:
     return piece[0]
 
 
-def pre_tokenizer() -> pre_tokenizers.PreTokenizer:
+def chinese_words(texts: Texts) -> list[str]:
+    """The words of the glossary, of names and short messages; those that texts use come first."""
+    candidates = {word: 3 for zh, _ in texts.glossary for word in zh}
+    candidates |= {zh: 3 for topic in texts.topics for zh, _ in topic.words}
+    for pair in texts.train_messages + texts.names:
+        if len(pair.zh) == 2:
+            candidates.setdefault(pair.zh, 0)
+    whole = re.compile(f"[\u4e00-\u9fff]{{2,{LONGEST_CHINESE_WORD}}}")
+    counts = {word: n for word, n in candidates.items() if whole.fullmatch(word)}
+    for sentence, weight in weighted_sentences(texts):
+        for run in re.findall("[\u4e00-\u9fff]{2,}", sentence):
+            for length in range(2, LONGEST_CHINESE_WORD + 1):
+                for start in range(len(run) - length + 1):
+                    word = run[start : start + length]
+                    if word in counts:
+                        counts[word] += weight
+    ordered = sorted(counts, key=lambda word: (-min(counts[word], OWN_TEXT_WEIGHT), word))
+    return ordered[:CHINESE_WORDS]
+
+
+def pieces(words: list[str]) -> Regex:
+    """Known Chinese words, longest first, behind a look at their first character; all the rest.
+
+    The looks keep it fast: without them every word would be tried at every character.
+    """
+    blocks: dict[int, list[str]] = collections.defaultdict(list)
+    for word in sorted(words, key=lambda word: (-len(word), word)):
+        blocks[ord(word[0]) // 64].append(word)
+    options = [
+        f"(?=[{chr(64 * block)}-{chr(64 * block + 63)}])(?:{'|'.join(found)})"
+        for block, found in sorted(blocks.items())
+    ]
+    return Regex("|".join([*options, OTHER_PIECES]))
+
+
+def pre_tokenizer(words: list[str]) -> pre_tokenizers.PreTokenizer:
     """Pieces first, then bytes."""
     return pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(PIECES, behavior="isolated"),
+            pre_tokenizers.Split(pieces(words), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
@@ -171,8 +209,9 @@ def train_tokenizer(texts: Texts) -> Tokenizer:
     Characters and whole words enter the vocabulary directly (`ignore_merges`: a piece that is in
     the vocabulary is one token), so no room is lost to the halves that merging would need.
     """
+    known_words = chinese_words(texts)
     draft = Tokenizer(models.BPE())
-    draft.pre_tokenizer = pre_tokenizer()
+    draft.pre_tokenizer = pre_tokenizer(known_words)
     trainer = trainers.BpeTrainer(
         vocab_size=BYTE_PAIR_PIECES,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
@@ -182,14 +221,16 @@ def train_tokenizer(texts: Texts) -> Tokenizer:
     model = json.loads(draft.to_str())["model"]
     vocabulary: dict[str, int] = dict(model["vocab"])
     room = VOCABULARY_SIZE - len(SPECIAL_TOKENS) - len(ADDED_TOKENS)
-    wanted = itertools.chain(pieces_of_the_prompt(), characters_to_keep(texts), whole_words(texts))
+    wanted = itertools.chain(
+        pieces_of_the_prompt(), characters_to_keep(texts), known_words, whole_words(texts)
+    )
     for text in wanted:
         if len(vocabulary) == room:
             break
         vocabulary.setdefault(byte_form(text), len(vocabulary))
     merges = [tuple(merge) for merge in model["merges"]]
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, ignore_merges=True))
-    tokenizer.pre_tokenizer = pre_tokenizer()
+    tokenizer.pre_tokenizer = pre_tokenizer(known_words)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_tokens([AddedToken(t, normalized=False, special=True) for t in SPECIAL_TOKENS])
     tokenizer.add_tokens([AddedToken(t, normalized=False, special=False) for t in ADDED_TOKENS])

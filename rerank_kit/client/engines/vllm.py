@@ -1,0 +1,68 @@
+"""vLLM, also behind vllm-router: POST /v1/score.
+
+/v1/score rather than /v1/rerank: it does not send the documents back, it takes several queries
+at once, and the router forwards only this one rightly (SERVING: its /v1/rerank loses the model's
+name). Both routes render the same prompt and give the same scores.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rerank_kit.client import dialect as dialects
+from rerank_kit.client.dialect import Dialect
+from rerank_kit.client.engines.base import (
+    Answer,
+    Batch,
+    ServedModel,
+    rows_of,
+    scores_in_order,
+    tokens_of,
+)
+from rerank_kit.client.texts import shown
+from rerank_kit.client.transport import Transport
+from rerank_kit.errors import ResponseError
+
+
+class Vllm:
+    """dialect: what this server's version understands; None until the first request asks it."""
+
+    name = "vllm"
+    one_query_per_request = False
+
+    def __init__(self, dialect: Dialect | None = None) -> None:
+        self.dialect = dialect
+
+    def describe(self, transport: Transport) -> ServedModel:
+        """From GET /v1/models, which a router passes on as well."""
+        return served_model(transport.get("/v1/models"), transport.root)
+
+    def score(self, transport: Transport, batch: Batch) -> Answer:
+        if self.dialect is None:
+            self.dialect = dialects.ask(transport)
+        self.dialect, pairs = dialects.prepared(
+            self.dialect, transport, batch.pairs, batch.instruction, batch.max_tokens_per_doc
+        )
+        body = {
+            "model": batch.model,
+            **self.dialect.body(pairs, batch.instruction, batch.max_tokens_per_doc),
+            "use_activation": False if batch.raw_scores else None,
+        }
+        answer = transport.post("/v1/score", body)
+        rows = rows_of(answer, "data", len(batch.pairs))
+        scores = scores_in_order(rows, len(batch.pairs), "score")
+        return Answer(scores, tokens_of(answer))
+
+
+def served_model(listed: Any, root: str) -> ServedModel:
+    """The first model of an OpenAI-style list."""
+    try:
+        first = listed["data"][0]
+        name = first["id"]
+        length = first.get("max_model_len")
+    except (KeyError, IndexError, TypeError, AttributeError):
+        raise ResponseError(
+            f"{root}/v1/models does not name a model.", evidence=shown(listed),
+            hint="is this address the reranker itself?",
+        ) from None
+    return ServedModel(str(name), length if type(length) is int and length > 0 else None)
