@@ -134,13 +134,21 @@ class Playground:
         found = []
         for process in psutil.process_iter():
             try:
-                if process.environ().get("RERANK_KIT_STATE_DIR") != str(self.state):
+                ours = process.environ().get("RERANK_KIT_STATE_DIR") == str(self.state)
+                if not ours and not self._writes_here(process):
                     continue
                 if process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process)
             except (psutil.Error, OSError):
                 continue
         return found
+
+    def _writes_here(self, process: psutil.Process) -> bool:
+        """vLLM's engine overwrites the environment that /proc shows with its title."""
+        try:
+            return os.readlink(f"/proc/{process.pid}/fd/1").startswith(str(self.state))
+        except OSError:
+            return False
 
     def lost(self) -> tuple[list[str], int]:
         """(servers that `status` does not know, number that it knows)."""
