@@ -119,9 +119,25 @@ class ServerRecord:
         return self.launcher_pid != 0 and process_is(self.launcher_pid, self.launcher_created)
 
     def processes(self) -> list[psutil.Process]:
-        """The living processes that carry this record's mark: the server, its workers, whatever
-        they started. Looks at every process of the machine (some milliseconds)."""
-        return [] if not self.mark else _marked(self.mark)
+        """The living processes that carry this record's mark or write into its log: the server,
+        its workers, whatever they started. Looks at every process of the machine (some
+        milliseconds)."""
+        return [one for one in psutil.process_iter() if self._owns(one)]
+
+    def _owns(self, process: psutil.Process) -> bool:
+        try:
+            # vLLM's engine gives itself a title ("VLLM::EngineCore"), which overwrites the
+            # environment that the system shows: it is known by its log.
+            marked = process.environ().get(MARK_VARIABLE) == self.mark
+            return (marked or self._writes_the_log(process)) and process_is_running(process)
+        except (psutil.Error, OSError):
+            return False  # of another user, or gone meanwhile
+
+    def _writes_the_log(self, process: psutil.Process) -> bool:
+        try:
+            return os.readlink(f"/proc/{process.pid}/fd/1") == os.path.realpath(self.log_path)
+        except OSError:
+            return False  # of another user, gone meanwhile, or no Linux
 
     def owner_is_alive(self) -> bool:
         return self.owner_pid != 0 and process_is(self.owner_pid, self.owner_created)
@@ -193,17 +209,6 @@ def _is_found(record: ServerRecord) -> bool:
         with contextlib.suppress(SetupError):  # a full disk must not hide a living server
             record.save()
     return bool(left)
-
-
-def _marked(mark: str) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get(MARK_VARIABLE) == mark and process_is_running(process):
-                found.append(process)
-        except (psutil.Error, OSError):
-            continue  # of another user, or gone meanwhile
-    return found
 
 
 def process_is_running(process: psutil.Process) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gc
 import runpy
+import sys
 
 #: Objects between two collections; Python's 700 costs a quarter of the import's time.
 OBJECTS_BETWEEN_COLLECTIONS = 100_000
@@ -18,5 +19,6 @@ OBJECTS_BETWEEN_COLLECTIONS = 100_000
 gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS, 10, 10)  # also in the engine's process
 
 if __name__ == "__main__":
+    sys.argv[0] = "api_server.py"  # as vLLM's own messages about its flags begin
     # Not alter_sys: the engine's process shall find this module as the main one.
     runpy.run_module("vllm.entrypoints.openai.api_server", run_name="__main__")

@@ -28,7 +28,9 @@ def table(outcomes: list[Outcome]) -> str:
         if one.left_out:
             rows.append([one.name, "-", "-", f"left out: {one.left_out}", "-"])
             continue
-        running = "yes" if one.running else "no: a person has to mend it"
+        running = "yes" if one.running else "no"
+        if one.needs_person:
+            running += ": a person has to mend it"
         family = one.family or "none"
         rows.append([
             one.name, family if one.family in one.expected else f"{family} (WRONG)",

@@ -268,29 +268,34 @@ def test_a_launch_says_that_somebody_stopped_its_server(own_state: Path) -> None
 
 
 ORPHANING = """
-import subprocess, sys, time
-subprocess.Popen([sys.executable, "-c", "print('up', flush=True); import time; time.sleep(600)"],
-                 start_new_session=True)
+import os, subprocess, sys, time
+worker = [sys.executable, "-c", "import time; time.sleep(600)"]
+subprocess.Popen(worker, start_new_session=True)
+subprocess.Popen(worker, start_new_session=True, env={}, stdout=open(sys.argv[1], "ab"))
+print("up", flush=True)
 time.sleep(600)
 """
 
 
 def test_workers_that_outlive_their_server_are_known_and_ended(own_state: Path) -> None:
-    """The main process is killed, a worker in a session of its own lives on and holds memory."""
-    record = record_of(0, 0.0, port=7)
+    """The main process is killed, workers in sessions of their own live on and hold memory. One
+    shows no environment, as a process that gave itself a title: it is known by its log."""
+    own_state.mkdir()
+    log = own_state / "server.log"
+    record = record_of(0, 0.0, port=7, log_path=str(log))
     parent = subprocess.Popen(
-        [sys.executable, "-c", ORPHANING], stdout=subprocess.PIPE, text=True,
+        [sys.executable, "-c", ORPHANING, str(log)], stdout=subprocess.PIPE, text=True,
         start_new_session=True, env=os.environ | {registry.MARK_VARIABLE: record.mark},
     )  # fmt: skip
     process_group.adopt(parent)
     assert parent.stdout is not None and parent.stdout.readline() == "up\n"
     record.pid, record.created = parent.pid, psutil.Process(parent.pid).create_time()
     record.save()
-    assert len(record.processes()) == 2
+    assert len(record.processes()) == 3
     parent.kill()
     wait_until(lambda: not record.is_alive(), 30)
     (found,) = registry.living()
-    assert found.state == "broken" and len(found.processes()) == 1
+    assert found.state == "broken" and len(found.processes()) == 2
     assert stop_record(found).stopped
     assert registry.living() == [] and found.processes() == []
 

@@ -62,7 +62,8 @@ class Outcome:
     def __str__(self) -> str:
         if self.left_out:
             return f"{self.name}: left out, {self.left_out}"
-        end = "running" if self.running else "not running: a person has to mend it"
+        end = "running" if self.running else "not running"
+        end += ": a person has to mend it" if self.needs_person else ""
         lines = [f"{self.name}: {self.broken_by}", f"  found: {self.family} ({self.confidence})"]
         lines += [f"  {text}" for text in (self.evidence, *self.remedies) if text]
         return "\n".join([*lines, f"  then: {end}"])
@@ -117,7 +118,11 @@ def provoke(name: str, *, mend: bool = True) -> Outcome:
     if name not in known:
         raise InputError(f"{name!r} is no known provocation.", hint=f"one of: {', '.join(known)}")
     one, seen, started = known[name], _Seen(mend), time.monotonic()
-    running = (one.run or (_break_and_mend if mend else _break))(one, seen)
+    try:
+        running = (one.run or (_break_and_mend if mend else _break))(one, seen)
+    except RerankKitError as error:  # what was to run did not
+        seen.take(error)
+        running = False
     return Outcome(
         one.name, one.broken_by, one.expected, seen.family, seen.confidence, seen.evidence,
         tuple(seen.remedies), running, round(time.monotonic() - started, 1),

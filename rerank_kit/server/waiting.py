@@ -110,7 +110,8 @@ def _failure(
     if not known:
         seen = stalled or _full_disk(path)
         found, known = seen or found, seen is not None
-    fix = found.fixes[0] if found.fixes else None
+    slow = kind is LaunchTimeout and not known
+    fix = found.fixes[0] if found.fixes and not slow else None
     wait_longer = "give it more time (timeout_seconds), or read the log: " if (
         kind is LaunchTimeout
     ) else "read the log: "
