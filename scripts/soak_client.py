@@ -111,6 +111,7 @@ def main() -> int:
     parser.add_argument("--limit-seconds", type=float, default=7200, help="give up after this")
     parser.add_argument("--json", metavar="FILE", help="also write the figures there")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended from outside: stop the server
     with tempfile.TemporaryDirectory(prefix="rerank-kit-soak-") as state:
         os.environ["RERANK_KIT_STATE_DIR"] = state
         figures = soak(options)
