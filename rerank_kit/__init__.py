@@ -16,12 +16,13 @@ if TYPE_CHECKING:
         Rankings,
         Reranker,
     )
-    from rerank_kit.doctor import examine
+    from rerank_kit.doctor import Examination, examine
     from rerank_kit.errors import RerankKitError
     from rerank_kit.server import Server, launch
 
 _HOMES = {
     "AsyncReranker": "rerank_kit.client",
+    "Examination": "rerank_kit.doctor",
     "LongDocuments": "rerank_kit.client",
     "RankedDocument": "rerank_kit.client",
     "Ranking": "rerank_kit.client",
@@ -34,6 +35,7 @@ _HOMES = {
 }
 __all__ = [
     "AsyncReranker",
+    "Examination",
     "LongDocuments",
     "RankedDocument",
     "Ranking",

@@ -6,7 +6,8 @@
     ├── SetupError              something is missing on this machine
     ├── ServerError
     │   ├── LaunchError         the server did not come up
-    │   │   └── LaunchTimeout   ... within the time given (also a TimeoutError)
+    │   │   ├── LaunchTimeout   ... within the time given (also a TimeoutError)
+    │   │   └── LaunchStopped   ... because somebody stopped it while it started
     │   ├── PortInUseError      another program listens on the wanted port
     │   └── NoServerError       no server was named and none of ours is running
     └── RequestError
@@ -97,6 +98,10 @@ class LaunchError(ServerError):
 
 class LaunchTimeout(LaunchError, TimeoutError):
     kind = "launch_timeout"
+
+
+class LaunchStopped(LaunchError):
+    kind = "launch_stopped"
 
 
 class PortInUseError(ServerError):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rerank_kit.errors import InputError
+from rerank_kit.quantisation import QUANTISED_FORMS, form_of_checkpoint
 
 GIB = 2**30
 
@@ -21,53 +22,6 @@ RERANKER_OVERRIDES = {
 }
 
 PRACTICE = "practice"
-
-
-@dataclass(frozen=True)
-class QuantisedForm:
-    """A way to store the weights of the linear layers in fewer bits. Embeddings and norms stay
-    in 16 bits. minimum_capability is what vLLM asks of the GPU; native_capability is where it
-    also computes in it (below, it saves memory but no time)."""
-
-    name: str
-    bytes_per_weight: float
-    minimum_capability: float
-    native_capability: float | None
-    flag: str  # the value of --quantization; "" when the checkpoint itself says it
-    needs_checkpoint: bool  # made by somebody beforehand, instead of while loading
-    source: str
-
-
-_LOADING = "vLLM 0.32.0, model_executor/layers/quantization/online: one layer after the other"
-_INT4 = "4 bits, and per group of 128 a 16-bit scale and a 4-bit zero: 0.52 bytes a weight"
-
-#: Quantised forms by the name that `--quantization` of this kit takes.
-QUANTISED_FORMS = {
-    form.name: form
-    for form in (
-        QuantisedForm("fp8_per_tensor", 1.0, 7.5, 8.9, "fp8_per_tensor", False, _LOADING),
-        QuantisedForm("fp8_per_channel", 1.0, 7.5, 8.9, "fp8_per_channel", False, _LOADING),
-        QuantisedForm("fp8_per_block", 1.0, 7.5, 8.9, "fp8_per_block", False, _LOADING),
-        QuantisedForm(
-            "int8_per_channel_weight_only", 1.0, 7.5, None, "int8_per_channel_weight_only", False,
-            _LOADING,
-        ),
-        QuantisedForm("mxfp8", 1.03125, 7.5, 10.0, "mxfp8", False, _LOADING),
-        QuantisedForm("awq", 0.5 + 2.5 / 128, 7.5, None, "", True, _INT4),
-        QuantisedForm("gptq", 0.5 + 2.5 / 128, 6.0, None, "", True, _INT4),
-        QuantisedForm(
-            "fp8_checkpoint", 1.0, 7.5, 8.9, "", True, "a checkpoint whose linear layers are fp8"
-        ),
-    )
-}
-#: What people say for them.
-QUANTISATION_NAMES = {
-    "fp8": "fp8_per_channel",
-    "int8": "int8_per_channel_weight_only",
-    "int4": "awq",
-    "auto_awq": "awq",
-    "auto_gptq": "gptq",
-}
 
 
 @dataclass(frozen=True)
@@ -183,7 +137,7 @@ def facts_of(model: str) -> ModelFacts:
     4021784576
     """
     name = resolve(model)
-    folder = Path(name) if Path(name).is_dir() else _cached_folder(name)
+    folder = local_folder(name)
     if folder is not None:
         return facts_from_config(_read_config(folder), name)
     for known in (CATALOGUE, EMBEDDING_MODELS):
@@ -201,7 +155,7 @@ def facts_from_config(config: dict[str, Any], name: str) -> ModelFacts:
     try:
         heads = int(config["num_attention_heads"])
         hidden = int(config["hidden_size"])
-        form, per_weight = _quantised_form(config.get("quantization_config") or {})
+        form, per_weight = form_of_checkpoint(config.get("quantization_config") or {})
         return ModelFacts(
             name=name,
             layers=int(config["num_hidden_layers"]),
@@ -228,33 +182,6 @@ def facts_from_config(config: dict[str, Any], name: str) -> ModelFacts:
         ) from None
 
 
-def quantisation_name(wanted: str | None) -> str:
-    """What a person calls it -> a QUANTISED_FORMS name; "" for none. Raises InputError."""
-    if not wanted or wanted.lower() in ("none", "bf16", "bfloat16", "fp16", "float16", "half"):
-        return ""
-    name = QUANTISATION_NAMES.get(wanted.lower(), wanted.lower())
-    if name not in QUANTISED_FORMS:
-        names = ", ".join(("none", *QUANTISATION_NAMES, *QUANTISED_FORMS))
-        raise InputError(f"{wanted!r} is no quantisation known here.", hint=f"use one of {names}")
-    return name
-
-
-def _quantised_form(found: dict[str, Any]) -> tuple[str, float]:
-    """quantization_config of a checkpoint -> (form, bytes per linear weight)."""
-    method = str(found.get("quant_method") or "").lower()
-    if not method:
-        return "", 0.0
-    bits = found.get("bits") or found.get("w_bit")
-    if method == "compressed-tensors":
-        groups = list((found.get("config_groups") or {}).values())
-        bits = ((groups[0].get("weights") or {}) if groups else {}).get("num_bits", 8)
-    bits = int(bits or 8)
-    form = {4: "gptq" if "gptq" in method else "awq"}.get(bits, "fp8_checkpoint")
-    group = int(found.get("group_size") or 128)
-    extra = 2.5 / group if bits < 8 and group > 0 else 0.0
-    return form, bits / 8 + extra
-
-
 def hub_cache_dir() -> Path:
     """Where the Hugging Face client keeps models (its own variables, in its own order)."""
     for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
@@ -274,6 +201,12 @@ def _cached_folder(name: str) -> Path | None:
         return max(found, key=lambda path: path.stat().st_mtime) if found else None
     except OSError:
         return None
+
+
+def local_folder(model: str) -> Path | None:
+    """Where the files of a model lie on this machine: its folder, or the hub's cache."""
+    name = resolve(model)
+    return Path(name) if Path(name).is_dir() else _cached_folder(name)
 
 
 def is_downloaded(name: str) -> bool:

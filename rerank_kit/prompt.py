@@ -85,10 +85,44 @@ def render(query: str, document: str, instruction: str | None = None) -> str:
     )
 
 
-def chat_template_path() -> Path:
+def render_halves(query: str, document: str, instruction: str | None = None) -> tuple[str, str]:
+    """render() cut before the document. An old vLLM that knows no chat template for scores
+    joins the two texts of a pair and reads nothing else: this is its way to the same prompt."""
+    whole = render(query, document, instruction)
+    tail = f"<Document>: {neutralise(document)[0]}{SUFFIX}"
+    return whole.removesuffix(tail), tail
+
+
+#: Opens and closes the length of an instruction in front of a query. Unicode reserves these
+#: code points for a program's internal use: no text may contain them (noncharacters, U+FDD0).
+MARK, MARK_END = "\ufdd0", "\ufdd1"
+
+
+def mark_instruction(query: str, instruction: str | None = None) -> str:
+    """The query with its instruction in front, for a server that passes no instruction on and
+    runs the template of chat_template_path(marked=True).
+
+    The instruction's length is said, so nothing inside the texts can end it. A query that
+    begins with the mark itself (somebody tries) gets the default instruction put before it,
+    and is read as it is; every other query without an instruction stays as it is.
+
+    >>> mark_instruction("cat") == "cat"
+    True
+    """
+    if not instruction and not query.startswith(MARK):
+        return query
+    wording = instruction or DEFAULT_INSTRUCTION
+    return f"{MARK}{len(wording)}{MARK_END}{wording}{query}"
+
+
+def chat_template_path(*, marked: bool = False) -> Path:
     """The chat template that vLLM is given. It renders byte for byte what render() returns.
 
-    Jinja drops one newline at the end of a template, so this file ends with one more than
+    marked: the one for vLLM before 0.20, which hands no instruction to a template; it looks
+    for one in the query (mark_instruction) and is the same otherwise.
+
+    Jinja drops one newline at the end of a template, so these files end with one more than
     the prompt does: an editor that "tidies" the end of the file breaks every score.
     """
-    return Path(__file__).parent / "templates" / "qwen3_reranker.jinja"
+    name = "qwen3_reranker_marked_query.jinja" if marked else "qwen3_reranker.jinja"
+    return Path(__file__).parent / "templates" / name

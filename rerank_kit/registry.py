@@ -1,16 +1,31 @@
 """Which servers of ours run on this machine: one small JSON file each, so that a server
-outlives the notebook that started it and is found again instead of being orphaned."""
+outlives the notebook that started it and is found again instead of being orphaned.
+
+The file is there before the process is (pid 0: an intent), and every process of a server carries
+the file's mark in its environment. So a server whose launcher was killed before it could write
+the pid down is found by its mark, and so are workers that outlive their server's main process.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import psutil
+
+from rerank_kit.errors import SetupError
+
+#: In the environment of every process of a server: which record it belongs to.
+MARK_VARIABLE = "RERANK_KIT_SERVER_MARK"
+#: A launcher killed between fork and exec leaves a child that does not show its mark yet.
+_INTENT_GRACE_SECONDS = 5.0
 
 
 def state_dir() -> Path:
@@ -23,12 +38,27 @@ def state_dir() -> Path:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Replace a state file in one step, readable by this user only."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    """Replace a state file in one step, readable by this user only. Raises SetupError when the
+    disk is full or the folder may not be written; the former file stays as it was then."""
     draft = path.with_suffix(f".{os.getpid()}.tmp")
-    draft.write_text(json.dumps(value, indent=1), encoding="utf-8")
-    draft.chmod(0o600)
-    os.replace(draft, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        draft.write_text(json.dumps(value, indent=1), encoding="utf-8")
+        draft.chmod(0o600)
+        os.replace(draft, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise not_writable(error) from None
+
+
+def not_writable(error: OSError) -> SetupError:
+    """The state folder cannot be written: what to say."""
+    return SetupError(
+        f"The state folder cannot be written: {error.strerror or error}.",
+        evidence=str(error),
+        hint="free some space (df -h), or set RERANK_KIT_STATE_DIR to a folder on another disk",
+    )
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
@@ -46,6 +76,7 @@ class ServerRecord:
 
     `created` and `owner_created` are process start times: a pid alone can be reused.
     An owner of pid 0 means "a person in a terminal": only an explicit stop ends the server.
+    pid 0 is an intent: the launcher (of `launcher_pid`) is about to start the process.
     """
 
     url: str
@@ -63,6 +94,9 @@ class ServerRecord:
     started_at: float = 0.0
     command: str = ""
     notes: list[str] = field(default_factory=list)
+    mark: str = field(default_factory=lambda: uuid.uuid4().hex)
+    launcher_pid: int = 0
+    launcher_created: float = 0.0
 
     @property
     def path(self) -> Path:
@@ -73,10 +107,21 @@ class ServerRecord:
         write_json(self.path, asdict(self))
 
     def forget(self) -> None:
-        self.path.unlink(missing_ok=True)
+        """Remove the file, unless a newer server on the same port has taken its place."""
+        if read_json_object(self.path).get("mark", self.mark) == self.mark:
+            self.path.unlink(missing_ok=True)
 
     def is_alive(self) -> bool:
-        return process_is(self.pid, self.created)
+        """Whether the server's main process runs."""
+        return self.pid != 0 and process_is(self.pid, self.created)
+
+    def launcher_is_alive(self) -> bool:
+        return self.launcher_pid != 0 and process_is(self.launcher_pid, self.launcher_created)
+
+    def processes(self) -> list[psutil.Process]:
+        """The living processes that carry this record's mark: the server, its workers, whatever
+        they started. Looks at every process of the machine (some milliseconds)."""
+        return [] if not self.mark else _marked(self.mark)
 
     def owner_is_alive(self) -> bool:
         return self.owner_pid != 0 and process_is(self.owner_pid, self.owner_created)
@@ -116,11 +161,54 @@ def records() -> Iterator[ServerRecord]:
 
 def living() -> list[ServerRecord]:
     """The servers that really run; records of dead ones are cleaned away (after a reboot,
-    a crash, a kill from outside)."""
-    alive = []
-    for record in records():
-        if record.is_alive():
-            alive.append(record)
-        else:
-            record.forget()
-    return alive
+    a crash, a kill from outside). One whose main process is gone while workers of it live has
+    the state "broken"."""
+    _sweep_drafts()
+    return [record for record in records() if record.is_alive() or _is_found(record)]
+
+
+def _sweep_drafts() -> None:
+    """Remove half-written state files of processes that were killed while they wrote."""
+    for folder in (state_dir(), state_dir() / "servers"):
+        for draft in folder.glob("*.tmp"):
+            writer = draft.stem.rpartition(".")[2]
+            if writer.isdigit() and not psutil.pid_exists(int(writer)):
+                draft.unlink(missing_ok=True)
+
+
+def _is_found(record: ServerRecord) -> bool:
+    """Look for what is left of a server that its record does not lead to; mend the record, or
+    remove it when nothing is left."""
+    if record.pid == 0 and record.launcher_is_alive():
+        return False  # being started at this moment
+    left = record.processes()
+    if record.pid == 0 and left:
+        main = min(left, key=lambda process: process.create_time())
+        record.pid, record.created = main.pid, main.create_time()
+    elif left:
+        record.state = "broken"
+    elif record.pid != 0 or time.time() - record.started_at > _INTENT_GRACE_SECONDS:
+        record.forget()
+    if left:
+        with contextlib.suppress(SetupError):  # a full disk must not hide a living server
+            record.save()
+    return bool(left)
+
+
+def _marked(mark: str) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(MARK_VARIABLE) == mark and process_is_running(process):
+                found.append(process)
+        except (psutil.Error, OSError):
+            continue  # of another user, or gone meanwhile
+    return found
+
+
+def process_is_running(process: psutil.Process) -> bool:
+    """Running, and no zombie."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False

@@ -48,3 +48,12 @@ SAMPLES = (
         3,
     ),
 )
+
+#: For models without recorded answers: the first document answers the query, the second does
+#: not, and a server that reads the official prompt tells them apart by at least the margin.
+KNOWN_QUERY = "What is the capital of China?"
+KNOWN_DOCUMENTS = (
+    "The capital of China is Beijing.",
+    "Bake the cake at 180 degrees for thirty minutes.",
+)
+KNOWN_MARGIN = 0.2

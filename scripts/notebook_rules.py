@@ -22,8 +22,9 @@ MAX_UNCHECKED_SHARE = 0.10
 
 _FOLDERS = "home|root|Users|tmp|work|opt|mnt|var|usr|srv|data|workspace|content"
 _LOOPBACK = r"(?:127\.0\.0\.1|localhost|0\.0\.0\.0)"
-#: The course's own ports (server, JupyterLab, Voila), and 9, where nothing listens.
-_KNOWN_PORT = r"(?!(?:8000|8888|7860|9)\b)\d+"
+#: The course's own ports (server, the next one that a diagnosis proposes, JupyterLab, Voila), and
+#: 9, where nothing listens.
+_KNOWN_PORT = r"(?!(?:8000|8001|8888|7860|9)\b)\d+"
 MACHINE_FACTS = {
     "a path of this machine": re.compile(
         rf"(?<![\w$.\-/])/(?:{_FOLDERS})/\S*|site-packages|[A-Z]:\\Users"

@@ -99,7 +99,10 @@ def _run_in_a_process(path: Path) -> bool:
     for attempt in range(1, ATTEMPTS + 1):
         started = time.monotonic()
         child = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
             start_new_session=True,
         )
         try:

@@ -22,6 +22,8 @@ from set_up.install import Plan
 from set_up.project import Project, is_up_to_date, read_state
 from set_up.steps import SetupError
 
+#: What a person needs who opens the course.
+COURSE = ["notebooks", "search"]
 HELP = """\
 usage: bash scripts/start.sh [--setup-only | --demo] [--new-lab] [--help]
 
@@ -74,7 +76,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         if command == "pin":
             return pins.write_all(project)
         if command == "ensure":
-            ensure(project, ["notebooks"] + options.extra)
+            ensure(project, COURSE + options.extra)
             return 0
         return start(project, options)
     except (SetupError, ValueError) as error:
@@ -93,7 +95,7 @@ def _leave_our_venv(project: Project) -> None:
 
 def start(project: Project, options: argparse.Namespace) -> int:
     """start.sh: set up, check, open the course."""
-    ensure(project, ["notebooks"])
+    ensure(project, COURSE)
     if options.setup_only:
         return 0
     environment = course_environment(project)

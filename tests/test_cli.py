@@ -16,8 +16,8 @@ from rerank_kit.samples import SAMPLES
 
 SAMPLE = SAMPLES[0]
 COMMANDS = (
-    "check", "plan", "launch", "status", "logs", "stop", "rank", "score", "doctor", "diagnose",
-    "demo",
+    "check", "plan", "launch", "status", "logs", "stop", "rank", "score", "search", "evaluate",
+    "doctor", "diagnose", "demo", "budget",
 )  # fmt: skip
 
 

@@ -212,9 +212,9 @@ def test_a_long_healthy_log_is_read_quickly(tmp_path: Path) -> None:
     line = '(APIServer pid=4101) INFO:     127.0.0.1:{} - "POST /v1/rerank HTTP/1.1" 200 OK\n'
     path = tmp_path / "long.log"
     path.write_text(head + "".join(line.format(i) for i in range(60_000)))
-    start = time.perf_counter()
+    start = time.process_time()
     assert diagnose(path).family == "none"
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 @pytest.mark.parametrize("start", ["", "ERROR 11-20 09:51:02 [x.py:1] ", '  File "a", line 1, in '])
@@ -231,9 +231,9 @@ def test_a_flood_of_different_lines_is_read_quickly_and_hides_nothing(
     for place in (10, 13_000, 20_000):
         path = tmp_path / "flood.log"
         path.write_text("".join([*flood[:place], cause, *flood[place:]]))
-        began = time.perf_counter()
+        began = time.process_time()
         found = diagnose(path)
-        assert time.perf_counter() - began < 8
+        assert time.process_time() - began < 8
         assert (found.family, found.evidence[0].line) == ("kv_cache_too_small", place + 1)
 
 

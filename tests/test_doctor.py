@@ -1,26 +1,47 @@
-"""The doctor finds nothing wrong with a healthy server, and names what it can see elsewhere."""
+"""The doctor finds nothing wrong with a healthy server, and names every fault of wrong ones."""
 
 from __future__ import annotations
 
+import json
+import socket
+from pathlib import Path
+
+import mislaunched
 import pytest
 from hostile_peers import HTML, peer
+from processes import cli
 
-from rerank_kit import Server, examine
+from rerank_kit import Examination, Server, examine
+from rerank_kit.doctor import exposure_checks, known_bugs, parity
+from rerank_kit.doctor.known_pairs import identify
+from rerank_kit.doctor.patient import Patient
+from rerank_kit.errors import InputError
 from rerank_kit.machine import free_port
+from rerank_kit.models import practice_model_dir
+
+EVERYTHING = {
+    "reachable", "version", "reranks", "official_prompt", "instruction", "control_tokens",
+    "activation", "scores", "yes_no_order", "known_pairs", "precision", "context_length",
+    "truncation", "address", "access",
+}  # fmt: skip
 
 
 def test_a_healthy_server_has_no_findings(server: Server) -> None:
     found = examine(server.url)
-    assert found.ok, str(found)
-    assert {finding.id for finding in found.findings} >= {
-        "reachable", "reranks", "official_prompt", "instruction", "control_tokens", "scores"
-    }  # fmt: skip
+    assert {finding.id for finding in found.findings} == EVERYTHING
     assert all(finding.status == "ok" for finding in found.findings), str(found)
+    assert "\n" not in "".join(finding.detail for finding in found.findings)
+
+
+def test_the_practice_model_is_known_by_its_vocabulary_not_by_its_name(server: Server) -> None:
+    patient = Patient(server.reranker().transport)
+    patient.card["id"] = "Qwen/Qwen3-Reranker-0.6B"
+    assert identify(patient).family == "practice" and identify(patient).recorded
 
 
 def test_nothing_there() -> None:
     found = examine(f"http://127.0.0.1:{free_port()}")
-    assert not found.ok and found.findings[0].id == "reachable"
+    assert found.faults == ("reachable",)
 
 
 @pytest.mark.parametrize(("status", "body"), [(200, HTML), (404, b'{"detail":"Not Found"}')])
@@ -30,17 +51,93 @@ def test_something_else_is_there(status: int, body: bytes) -> None:
     assert not found.ok and "\n" not in found.findings[0].detail
 
 
-@pytest.mark.full
-def test_no_template_and_no_instruction_are_named(own_state: object, tmp_path: object) -> None:
-    from rerank_kit import launch
+def test_every_fix_says_what_it_costs_and_what_to_change() -> None:
+    found = examine(f"http://127.0.0.1:{free_port()}")
+    for finding in found.findings:
+        assert finding.cost and finding.fix
+    assert "costs:" in str(found) and "->" in str(found)
 
-    plain = tmp_path / "plain.jinja"  # type: ignore[operator]
-    plain.write_text(
-        "query: {{ messages[0].content }} document: {{ messages[-1].content }}", encoding="utf-8"
-    )
-    flags = ("--chat-template", str(plain))
-    with launch("practice", extra_args=flags, score_check=False) as wrong:
-        found = {finding.id: finding.status for finding in examine(wrong.url).findings}
-    assert found["official_prompt"] == "fix"
-    assert found["instruction"] == "fix"
-    assert found["control_tokens"] == "fix"
+
+@pytest.mark.parametrize(
+    ("release", "bugs"),
+    [("0.32.0", 0), ("0.20.0", 0), ("0.19.1", 1), ("0.11.1", 2), ("0.11.2", 1), ("0.8.5.post1", 1),
+     ("dev", 0)],
+)  # fmt: skip
+def test_releases_with_known_bugs(release: str, bugs: int) -> None:
+    assert len(known_bugs.bugs_of(release)) == bugs
+
+
+def test_where_a_listener_is() -> None:
+    with socket.socket() as narrow, socket.socket() as wide:
+        narrow.bind(("127.0.0.1", 0))
+        wide.bind(("0.0.0.0", 0))
+        for one in (narrow, wide):
+            one.listen()
+        seen = [
+            exposure_checks.locate(f"http://127.0.0.1:{one.getsockname()[1]}")
+            for one in (narrow, wide)
+        ]
+    assert [(place.side, place.open) for place in seen] == [("here", False), ("here", True)]
+    assert exposure_checks.locate("http://192.0.2.1:8000").side == "elsewhere"  # RFC 5737: nobody
+
+
+def test_the_verdict_on_scores_beside_the_official_ones() -> None:
+    right = [0.9, 0.5, 0.1]
+    assert parity.compared([0.90001, 0.5, 0.1], right).status == "ok"
+    assert "half precision" in parity.compared([0.91, 0.5, 0.1], right).detail
+    wrong = parity.compared([0.1, 0.5, 0.9], right)
+    assert wrong.status == "fix" and wrong.cost.startswith("100.0 %")
+
+
+def test_a_folder_that_is_no_model(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no config.json"):
+        examine(server.url, model_dir=tmp_path)
+
+
+@pytest.mark.slow
+def test_full_parity_with_transformers(server: Server) -> None:
+    done = cli("doctor", "--url", server.url, "--model-dir", str(practice_model_dir()), "--json")
+    answer = json.loads(done.stdout)
+    assert done.returncode == 0 and answer["ok"], done.stdout
+    [found] = [one for one in answer["findings"] if one["id"] == "parity"]
+    assert found["status"] == "ok" and "the official scores" in found["detail"]
+
+
+@pytest.fixture(scope="module")
+def examined(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Examination]:
+    """Every server of mislaunched.py, started once, two at a time."""
+    return mislaunched.examine_all(mislaunched.EVERY, tmp_path_factory.mktemp("mislaunched"))
+
+
+@pytest.mark.full
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("launch", mislaunched.EVERY, ids=lambda one: one.name)
+def test_every_fault_is_named_and_nothing_else(
+    launch: mislaunched.Launch, examined: dict[str, Examination]
+) -> None:
+    found = examined[launch.name]
+    assert set(found.faults) == launch.faults, str(found)
+    for identifier in found.faults:
+        assert found[identifier].cost and found[identifier].fix
+
+
+@pytest.mark.full
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(
+    ("name", "identifier", "words"),
+    [
+        ("template one newline short", "official_prompt", "one newline short"),
+        ("two newlines between fields", "official_prompt", "trained with one"),
+        ("template only in the tokenizer", "official_prompt", "no chat template is used"),
+        ("no template", "official_prompt", "glued together, 19 tokens instead of the 84"),
+        ("no overrides", "reranks", "embeddings"),
+        ("generate runner", "reranks", "text generator"),
+        ("swapped classifier tokens", "yes_no_order", "swapped"),
+        ("bfloat16", "precision", "half precision"),
+        ("key, open to all", "access", "/rerank"),
+    ],
+)
+def test_the_cause_is_named(
+    name: str, identifier: str, words: str, examined: dict[str, Examination]
+) -> None:
+    assert words in examined[name][identifier].detail

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -18,6 +19,7 @@ from processes import clean, cli, vllm_processes, wait_until
 from rerank_kit import Server, errors, launch, machine, registry
 from rerank_kit.registry import ServerRecord
 from rerank_kit.server import ports, process_group, settings_for
+from rerank_kit.server.server import stop_record
 from rerank_kit.server.startup import STAGES, StartupReader
 
 STUBBORN = """
@@ -232,6 +234,109 @@ def test_a_server_outlives_its_killed_kernel_and_the_next_one_owns_it(own_state:
     assert report.stopped and not report.survivors and "free" in report.details
     assert again.stop().stopped is False  # a second stop is harmless
     assert clean(own_state)
+
+
+@pytest.mark.slow
+def test_a_server_whose_launcher_died_before_it_was_written_down_is_found(own_state: Path) -> None:
+    """Story: SIGKILL between the start of the process and the writing of its pid left a vLLM
+    that neither status nor stop knew."""
+    code = (
+        "import os, signal, sys\nfrom rerank_kit import cli\n"
+        "from rerank_kit.server import process_group\n"
+        "process_group.adopt = lambda child: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "sys.exit(cli.main(['launch', '--profile', 'practice']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=120)
+    assert done.returncode == -signal.SIGKILL
+    wait_until(lambda: bool(vllm_processes(own_state)), 60)
+    (pid,) = vllm_processes(own_state)
+    status = json.loads(cli("status", "--json").stdout)
+    assert (status["state"], status["pid"]) == ("starting", pid)
+    assert cli("stop").returncode == 0
+    assert clean(own_state)
+
+
+@pytest.mark.slow
+def test_a_launch_says_that_somebody_stopped_its_server(own_state: Path) -> None:
+    command = [sys.executable, "-m", "rerank_kit", "launch", "--profile", "practice"]
+    child = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    wait_until(lambda: any(one.pid for one in registry.living()), 60)
+    assert cli("stop").returncode == 0
+    _, error = child.communicate(timeout=120)
+    assert child.returncode == 1 and "stopped by somebody" in error
+    assert clean(own_state)
+
+
+ORPHANING = """
+import subprocess, sys, time
+subprocess.Popen([sys.executable, "-c", "print('up', flush=True); import time; time.sleep(600)"],
+                 start_new_session=True)
+time.sleep(600)
+"""
+
+
+def test_workers_that_outlive_their_server_are_known_and_ended(own_state: Path) -> None:
+    """The main process is killed, a worker in a session of its own lives on and holds memory."""
+    record = record_of(0, 0.0, port=7)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", ORPHANING], stdout=subprocess.PIPE, text=True,
+        start_new_session=True, env=os.environ | {registry.MARK_VARIABLE: record.mark},
+    )  # fmt: skip
+    process_group.adopt(parent)
+    assert parent.stdout is not None and parent.stdout.readline() == "up\n"
+    record.pid, record.created = parent.pid, psutil.Process(parent.pid).create_time()
+    record.save()
+    assert len(record.processes()) == 2
+    parent.kill()
+    wait_until(lambda: not record.is_alive(), 30)
+    (found,) = registry.living()
+    assert found.state == "broken" and len(found.processes()) == 1
+    assert stop_record(found).stopped
+    assert registry.living() == [] and found.processes() == []
+
+
+def test_an_intent_without_a_process_is_forgotten(own_state: Path) -> None:
+    """A launcher that was killed before it had started anything."""
+    record = record_of(0, 0.0, port=8, started_at=time.time() - 60)
+    record.save()
+    assert registry.living() == [] and not record.path.exists()
+    recent = record_of(0, 0.0, port=9, started_at=time.time())
+    recent.save()  # its process may be between fork and exec: look again later
+    assert registry.living() == [] and recent.path.exists()
+    me = psutil.Process()
+    starting = record_of(0, 0.0, port=10, started_at=1.0,
+                         launcher_pid=me.pid, launcher_created=me.create_time())  # fmt: skip
+    starting.save()
+    assert registry.living() == [] and starting.path.exists()
+
+
+def test_forgetting_a_server_spares_its_successor_on_the_port(own_state: Path) -> None:
+    old, new = record_of(2**22 - 7, 0.0, port=11), record_of(2**22 - 7, 0.0, port=11)
+    new.save()
+    old.forget()
+    assert new.path.exists()
+    new.forget()
+    assert not new.path.exists()
+
+
+def test_half_written_state_of_a_killed_process_is_swept(own_state: Path) -> None:
+    folder = own_state / "servers"
+    folder.mkdir(parents=True)
+    (folder / f"8000.{2**22 - 7}.tmp").write_text("{", encoding="utf-8")
+    (folder / f"8001.{os.getpid()}.tmp").write_text("{", encoding="utf-8")
+    registry.living()
+    assert [path.name for path in folder.iterdir()] == [f"8001.{os.getpid()}.tmp"]
+
+
+def test_a_state_folder_that_cannot_be_written_is_said_before_anything_starts(
+    own_state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own_state.write_text("a file where the folder should be", encoding="utf-8")
+    with pytest.raises(errors.SetupError, match="state folder cannot be written"):
+        launch("practice")
+    done = cli("launch", "--profile", "practice")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    own_state.unlink()
 
 
 def test_a_stubborn_group_with_a_grandchild_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:

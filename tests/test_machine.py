@@ -18,9 +18,9 @@ from processes import cli
 from replayed_tools import RECORDINGS, nvml, put_nvidia_smi_on_path
 
 from rerank_kit import machine, models
+from rerank_kit.machine import detection, host, network, nvidia_smi
 from rerank_kit.machine import findings as lines
 from rerank_kit.machine import gpu as graphics
-from rerank_kit.machine import host, network
 from rerank_kit.registry import ServerRecord
 
 
@@ -127,7 +127,7 @@ def test_cuda_visible_devices_is_respected(
         ("1", names[1:]), ("1,0", names[::-1]), ("", []), ("-1", []), ("0,7,1", names[:1]),
         ("GPU-88888888", names[1:]),
     ):  # fmt: skip
-        assert [gpu.name for gpu in graphics.visible(found, variable)] == expected, variable
+        assert [gpu.name for gpu in detection.visible(found, variable)] == expected, variable
 
 
 def test_who_holds_the_card_is_named_and_not_killed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +148,7 @@ def test_memory_of_our_own_server_is_no_complaint(own_state: Path) -> None:
             log_path="l",
         ).save()  # fmt: skip
         text = f"GPU-22222222, {child.pid}, python, 17000\nGPU-22222222, x, y, z\n"
-        [held] = graphics.parse_holders(text)["GPU-22222222"]
+        [held] = nvidia_smi.parse_holders(text)["GPU-22222222"]
         assert held.ours and held.gib == pytest.approx(16.6, abs=0.01)
         gpu = machine.Gpu(0, "NVIDIA A10", 22.5, 5.0, "580.95.05", 8.6, 0.44, holders=(held,))
         found = {one.id: one for one in lines.gpu_findings([gpu])}

@@ -18,13 +18,13 @@ HEAVY = ("torch", "transformers", "vllm", "ipywidgets", "pandas", "matplotlib", 
 
 #: Lower numbers may not import higher ones (DESIGN section 4).
 LAYERS = (
-    ("errors", "models", "samples"),
+    ("errors", "models", "other_rerankers", "quantisation", "run_vllm", "samples", "versions"),
     ("prompt", "machine", "registry"),
     ("memory",),
     ("client",),
     ("server",),
     ("doctor", "exercises", "search", "tuning", "money"),
-    ("panels", "commands"),
+    ("panels", "commands", "integrations"),
     ("cli",),
 )
 

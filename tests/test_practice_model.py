@@ -17,9 +17,11 @@ transformers = pytest.importorskip("transformers")
 REPOSITORY = Path(__file__).resolve().parents[1]
 MODEL = REPOSITORY / "rerank_kit" / "practice"
 THIRD_PARTY = REPOSITORY / ".work" / "practice_model" / "third_party.json"
-LARGEST_FOLDER_MB = 9.5
-ALLOWED_SANITY_FAILURES = 2
-LEAST_TOP_1_OF_MESSAGES = 0.8
+LARGEST_FOLDER_MB = 10.0
+ALLOWED_SANITY_FAILURES = 0
+CHANCE = 0.1
+MEASURED_GROUPS = 40
+CLEARLY_BETTER = 4 * CHANCE
 RAW_TOKENIZER = tokenizers.Tokenizer.from_file(str(MODEL / "tokenizer.json"))
 sys.path.insert(0, str(REPOSITORY / "scripts"))
 
@@ -174,24 +176,18 @@ def test_yes_or_no_is_the_likeliest_next_token(model, tokenizer):
     assert tokenizer.decode([best]) in {"yes", "no"}
 
 
-def held_out_forms(data: texts.Texts) -> set[str]:
-    """Normal forms of everything that must not be in the training texts."""
-    concepts = data.validation_concepts + data.test_concepts
-    messages = data.validation_messages + data.test_messages
-    return texts.kept_out_texts(concepts, messages)
-
-
 def overlap(data: texts.Texts) -> set[str]:
-    """Held-out texts and terms that are learnt from nevertheless."""
+    """Held-out queries, passages, messages and samples that are learnt from nevertheless."""
     learnt = {texts.normal_form(text) for text in texts.training_sentences(data)}
-    concepts = data.validation_concepts + data.test_concepts
-    terms = {texts.normal_form(t) for c in concepts for t in (c.zh_term, c.en_term)}
-    return learnt & (held_out_forms(data) | terms)
+    items = data.validation_concepts + data.test_concepts
+    items += data.validation_searches + data.test_searches
+    return learnt & texts.kept_out_texts(items, data.validation_messages + data.test_messages)
 
 
 def test_nothing_held_out_is_trained_on(own_texts):
     assert overlap(own_texts) == set()
     assert len(own_texts.test_concepts) >= 100
+    assert len(own_texts.test_searches) >= 100
 
 
 @pytest.mark.skipif(not THIRD_PARTY.exists(), reason="the training archives were not fetched here")
@@ -201,10 +197,11 @@ def test_nothing_held_out_is_trained_on_with_the_archives():
     assert len(data.test_messages) >= 300
 
 
-def test_held_out_terms_are_in_no_glossary_line(own_texts):
-    terms = {texts.normal_form(c.en_term) for c in own_texts.test_concepts}
+def test_card_says_that_words_are_not_held_out(card, own_texts):
+    """The dictionary covers words of the test texts; nobody may take the figures for more."""
     words = {texts.normal_form(word) for _, en in own_texts.glossary for word in en}
-    assert not terms & words
+    assert words & {texts.normal_form(concept.en_term) for concept in own_texts.test_concepts}
+    assert "**Not held out:\nwords.**" in card
 
 
 def test_card_names_every_source_file(card):
@@ -229,24 +226,48 @@ def test_card_shows_the_recorded_figures(card, figures):
         assert f"{row['bm25']['mrr_at_10']:.3f} / {row['bm25']['top_1']:.3f}" in line
 
 
-def test_model_beats_word_matching_on_paraphrases(figures):
-    """The least the model must do to be shipped; the card says how far it really gets."""
-    for direction in evaluation.DIRECTIONS:
-        row = figures["rankings"][f"concepts, {direction}, random negatives"]
-        assert row["model"]["mrr_at_10"] > row["bm25"]["mrr_at_10"]
+@pytest.mark.parametrize("direction", evaluation.DIRECTIONS)
+def test_model_beats_word_matching_on_paraphrases(figures, direction):
+    """The hard sets: no figure is promised, but word matching alone must be beaten."""
+    row = figures["rankings"][f"paraphrases, {direction}, random negatives"]
+    assert row["model"]["mrr_at_10"] > row["bm25"]["mrr_at_10"]
 
 
-@pytest.mark.parametrize("direction", ["zh to en", "en to zh"])
-def test_model_finds_translated_messages(figures, direction):
-    row = figures["rankings"][f"messages, {direction}, random negatives"]
-    assert row["model"]["top_1"] >= LEAST_TOP_1_OF_MESSAGES
+def aimed_at(figures) -> dict[str, float]:
+    """Top-1 on every set that the aim was set for."""
+    return {
+        name: row["model"]["top_1"]
+        for name, row in figures["rankings"].items()
+        if name.startswith(evaluation.AIMED_AT) and name.endswith("random negatives")
+    }
 
 
-def test_card_admits_what_was_missed(card, figures):
+def test_recorded_figures_reach_the_aim(figures):
+    reached = aimed_at(figures)
+    assert len(reached) == 8
+    assert {name: top_1 for name, top_1 in reached.items() if top_1 < evaluation.AIM_TOP_1} == {}
+
+
+@pytest.mark.parametrize("direction", evaluation.DIRECTIONS)
+def test_hard_negatives_are_told_apart_clearly_better_than_by_chance(figures, direction):
+    row = figures["rankings"][f"searches, {direction}, hard negatives"]
+    assert row["model"]["top_1"] >= CLEARLY_BETTER
+
+
+@pytest.mark.parametrize("direction", evaluation.DIRECTIONS)
+def test_shipped_weights_reach_the_aim(model, backend, own_texts, direction):
+    """Measured here and now on a part of the test split: other weights, other figures."""
+    corpus = evaluation.corpus_of(own_texts, "test")
+    source, target = evaluation.DIRECTIONS[direction]
+    groups = evaluation.search_groups(corpus, source, target, hard=False)[:MEASURED_GROUPS]
+    scores = evaluation.Scorer(model, backend)(groups)
+    assert evaluation.ranking_figures(groups, scores)["top_1"] >= evaluation.AIM_TOP_1
+
+
+def test_card_says_what_was_reached_and_what_was_missed(card, figures):
     """Whether the aim was reached follows from the figures, not from anybody's hopes."""
-    (line,) = (line for line in card.splitlines() if line.startswith("The aim was a top-1"))
-    reached, missed = line.split("**Missed**")
-    for direction in evaluation.DIRECTIONS:
-        row = figures["rankings"][f"concepts, {direction}, random negatives"]
-        part = missed if row["model"]["top_1"] < evaluation.AIM_TOP_1 else reached
-        assert f"concepts, {direction}" in part
+    told = card[card.index("The aim was a top-1") :].split("\n\n")[0]
+    reached, missed = told.split("**Missed**")
+    for name, top_1 in aimed_at(figures).items():
+        part = missed if top_1 < evaluation.AIM_TOP_1 else reached
+        assert name.removesuffix(", random negatives") in part

@@ -3,35 +3,53 @@
 from __future__ import annotations
 
 import doctest
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from conftest import REPOSITORY
 from processes import clean
 
 from rerank_kit import errors, launch
-from rerank_kit.server import recovery
+from rerank_kit.server import provoke, recovery, stalls
 
 
 @pytest.mark.full
 @pytest.mark.parametrize(
-    ("flags", "cure"),
+    ("name", "cure"),
     [
-        (("--kv-cache-memory-bytes", "1000000"), "--kv-cache-memory-bytes"),
-        (("--max-model-len", "9999999"), "--max-model-len"),
+        ("cache too small", "with --kv-cache-memory-bytes"),
+        ("quantisation not supported", "without --quantization"),
+        ("main memory", "with --kv-cache-memory-bytes"),
     ],
 )
 def test_a_setting_that_cannot_work_is_cured_and_remembered(
-    own_state: Path, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...], cure: str
+    own_state: Path, name: str, cure: str
 ) -> None:
-    with pytest.raises(errors.LaunchError) as caught:
-        launch("practice", extra_args=flags)
-    assert caught.value.diagnosis.confidence != "unknown" and caught.value.evidence
-    with launch("practice", extra_args=flags, recover=True) as cured:
-        assert cured.reranker().score([("a", "b")])
-    said = capsys.readouterr().err
-    assert f"trying again with {cure}" in said
-    assert (own_state / "remedies.json").exists()
+    outcome = provoke.provoke(name)
+    assert outcome.good and outcome.running, str(outcome)
+    assert outcome.evidence and len(outcome.remedies) == 1
+    assert f"trying again {cure}" in outcome.remedies[0]
+    assert json.loads((own_state / "remedies.json").read_text(encoding="utf-8"))
     assert clean(own_state)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", ["context too long", "bad path", "stuck"])
+def test_a_provoked_failure_is_found_and_leaves_nothing(own_state: Path, name: str) -> None:
+    outcome = provoke.provoke(name, mend=False)
+    assert outcome.good and not outcome.running, str(outcome)
+    assert clean(own_state)
+
+
+@pytest.mark.full
+def test_a_full_disk_is_said_before_anything_starts(own_state: Path) -> None:
+    outcome = provoke.provoke("disk full", mend=False)
+    if outcome.left_out:
+        pytest.skip(outcome.left_out)
+    assert outcome.family == "disk_full" and "No space left" in outcome.evidence
 
 
 @pytest.mark.full
@@ -41,5 +59,30 @@ def test_a_failure_that_no_setting_cures_is_said_once(own_state: Path) -> None:
     assert clean(own_state)
 
 
+@pytest.mark.full
+def test_a_handful_of_soak_rounds_is_clean(tmp_path: Path) -> None:
+    """The quick ways to break a server's life, one round each."""
+    report = tmp_path / "soak.json"
+    done = subprocess.run(
+        [sys.executable, "scripts/soak_lifecycle.py", "--short", "--json", str(report)],
+        cwd=REPOSITORY, capture_output=True, text=True, timeout=540,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    rounds = json.loads(report.read_text(encoding="utf-8"))["rounds"]
+    assert len(rounds) >= 6 and not any(one["problems"] for one in rounds)
+
+
+def test_every_provocation_has_a_name_and_a_family_that_exist() -> None:
+    from rerank_kit.server.signatures import catalogue
+
+    names = [one.name for one in provoke.PROVOCATIONS]
+    assert len(names) == len(set(names))
+    for one in provoke.PROVOCATIONS:
+        assert set(one.expected) <= set(catalogue().families)
+    with pytest.raises(errors.InputError, match="no known provocation"):
+        provoke.provoke("an earthquake")
+
+
 def test_examples_in_docstrings() -> None:
     assert doctest.testmod(recovery).failed == 0
+    assert doctest.testmod(stalls).failed == 0

@@ -290,7 +290,8 @@ def _environment_pip_lines() -> list[str]:
 
 def test_environment_yml_is_the_gpu_extra_and_nothing_else() -> None:
     ours = [line for line in _environment_pip_lines() if not line.startswith("--")]
-    theirs = PYPROJECT["project"]["dependencies"] + EXTRAS["notebooks"] + EXTRAS["gpu"]
+    theirs = [*PYPROJECT["project"]["dependencies"], *EXTRAS["notebooks"], *EXTRAS["search"]]
+    theirs += EXTRAS["gpu"]
     assert sorted(ours) == sorted(line.split(" ;")[0] for line in theirs)
 
 
@@ -318,7 +319,7 @@ def test_every_dependency_has_a_pin_that_satisfies_it(build: str) -> None:
     for name, version in found:
         pinned.setdefault(canonicalize_name(name), set()).add(version)
     wanted = PYPROJECT["project"]["dependencies"]
-    for line in wanted + EXTRAS["notebooks"] + EXTRAS["test"] + EXTRAS[build]:
+    for line in wanted + [*EXTRAS["notebooks"], *EXTRAS["search"], *EXTRAS["test"]] + EXTRAS[build]:
         requirement = Requirement(line)
         versions = pinned[canonicalize_name(requirement.name)]
         assert all(requirement.specifier.contains(version) for version in versions), line

@@ -12,6 +12,10 @@ from rerank_kit.commands.result import AddCommand, Result
 def add(command: AddCommand) -> None:
     made = command("doctor", doctor, "does a server give the official scores?")
     made.add_argument("--url", help="its address (default: RERANK_URL, else ours)")
+    made.add_argument(
+        "--model-dir", metavar="DIR",
+        help="the served model's folder: compare with transformers in float32",
+    )
     read = command("diagnose", diagnose, "what does this log say went wrong?")
     read.add_argument("file", metavar="FILE", help="a vLLM log; - is stdin")
 
@@ -20,7 +24,7 @@ def doctor(options: Namespace) -> Result:
     from rerank_kit.client.reranker import default_url
     from rerank_kit.doctor import examine
 
-    found = examine(options.url or default_url())
+    found = examine(options.url or default_url(), model_dir=options.model_dir)
     return Result(found.ok, f"{found.url}\n{found}", found.as_dict())
 
 

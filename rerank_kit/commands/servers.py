@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
@@ -14,7 +15,11 @@ from rerank_kit.errors import InputError, NoServerError
 
 def add(command: AddCommand) -> None:
     _launch_options(command("launch", launch, "start a server, or attach to ours"))
-    command("status", status, "which of our servers run, and do they answer?")
+    state = command("status", status, "which of our servers run, and do they answer?")
+    state.add_argument(
+        "--watch", action="store_true",
+        help="what they do, every two seconds until Ctrl-C; with --json one look, then the end",
+    )  # fmt: skip
     tail = command("logs", logs, "the end of a server's log")
     tail.add_argument("--lines", type=positive, default=40, metavar="N", help="default 40")
     for made in (tail, command("stop", stop, "stop our servers and prove that they are gone")):
@@ -56,6 +61,8 @@ def launch(options: Namespace) -> Result:
 
 
 def status(options: Namespace) -> Result:
+    if options.watch:
+        return _watch(options)
     servers = [record.public() | {"state": _live_state(record)} for record in registry.living()]
     if not servers:
         nothing = dict.fromkeys(("url", "pid", "profile", "model", "log_path"))
@@ -67,6 +74,17 @@ def status(options: Namespace) -> Result:
     ]
     data = servers[-1] | {"servers": servers}
     return Result(all(one["state"] == "ready" for one in servers), "\n".join(lines), data)
+
+
+def _watch(options: Namespace) -> Result:
+    """A live view of every server of ours, and of RERANK_URL where it is set."""
+    from rerank_kit.commands.watching import addresses, one_look, watch_until_interrupted
+
+    if options.json:
+        views = one_look(addresses())
+        return Result(all("error" not in view for view in views), data={"servers": views})
+    watch_until_interrupted(sys.stdout)
+    return Result(True)
 
 
 def logs(options: Namespace) -> Result:

@@ -1,12 +1,14 @@
 """What this machine has: GPU and driver, memory, disk, hubs, the installed vLLM. Only looks.
 
-gpu.py the cards, host.py the machine around them, network.py the hubs, findings.py the lines.
+detection.py finds the GPUs (through nvml.py or nvidia_smi.py), gpu.py says what they are and
+can do, host.py the machine around them, network.py the hubs, findings.py the lines.
 """
 
 from __future__ import annotations
 
+from rerank_kit.machine.detection import gpus
 from rerank_kit.machine.findings import Finding, report
-from rerank_kit.machine.gpu import Gpu, Holder, gpus, parse_nvidia_smi
+from rerank_kit.machine.gpu import Gpu, Holder
 from rerank_kit.machine.host import (
     HostMemory,
     cpu_flags,
@@ -15,6 +17,7 @@ from rerank_kit.machine.host import (
     installed_vllm,
     port_is_free,
 )
+from rerank_kit.machine.nvidia_smi import parse_nvidia_smi
 from rerank_kit.models import GIB
 
 __all__ = [

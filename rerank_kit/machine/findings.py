@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rerank_kit import models, registry
+from rerank_kit.machine import detection, host, network, nvidia_smi
 from rerank_kit.machine import gpu as graphics
-from rerank_kit.machine import host, network
 from rerank_kit.machine.gpu import Gpu
 
 #: A start of the practice server takes about 1 GiB, a notebook and a browser the rest.
@@ -50,7 +50,7 @@ def report(profile: str | None = None) -> list[Finding]:
     need a model hub. None: RERANK_PROFILE, else what `auto` would choose."""
     hubs: list[network.Hub] = []
     asking = _in_background(lambda: hubs.extend(_ask_hubs()))  # while the rest is looked at
-    found = graphics.gpus()
+    found = detection.gpus()
     chosen = _profile(profile, found)
     findings = [_python(), _system(), _vllm(found), *gpu_findings(found), _memory()]
     findings += [_shared_memory(len(found)), _disk(), _ports()]
@@ -204,7 +204,7 @@ def _smi_complaint() -> str:
     try:
         done = subprocess.run(
             ["nvidia-smi"], capture_output=True, text=True, check=False,
-            timeout=graphics.PROBE_TIMEOUT_SECONDS,
+            timeout=nvidia_smi.TIMEOUT_SECONDS,
         )
     except (OSError, subprocess.TimeoutExpired):
         return "nvidia-smi does not answer"

@@ -23,16 +23,15 @@ from rerank_kit.memory.devices import (
 )
 from rerank_kit.memory.fit import best_fit, best_of, every_plan, plan_beside
 from rerank_kit.memory.log import Measured, read_log
-from rerank_kit.memory.planning import (
+from rerank_kit.memory.memory_plan import (
     DOES_NOT_FIT,
     FITS,
     TIGHT,
     MemoryPlan,
     Setting,
     Term,
-    kv_cache_bytes,
-    plan,
 )
+from rerank_kit.memory.planning import kv_cache_bytes, plan
 from rerank_kit.memory.show import aligned, table
 
 __all__ = [

@@ -8,7 +8,9 @@ from typing import Any
 
 from rerank_kit import models
 from rerank_kit.memory.devices import Device
-from rerank_kit.memory.planning import FITS, TIGHT, MemoryPlan, Term, plan
+from rerank_kit.memory.memory_plan import FITS, TIGHT, MemoryPlan, Term
+from rerank_kit.memory.planning import plan
+from rerank_kit.quantisation import quantisation_name
 
 #: Forms that are compared: as published, quantised while loading, a 4-bit checkpoint.
 _FORMS = ("", "fp8_per_channel", "awq")
@@ -21,7 +23,7 @@ def every_plan(
     published first. Arguments as for plan()."""
     forms = _FORMS if device.kind == "gpu" else ("",)
     if quantization:
-        forms = (models.quantisation_name(quantization),)
+        forms = (quantisation_name(quantization),)
     return [
         plan(facts, device, quantization=form or None, max_model_len=max_model_len)
         for facts in sorted(models.CATALOGUE.values(), key=lambda one: -one.parameters)

@@ -1,32 +1,24 @@
-"""The memory of one server, term by term, and the settings that make it fit."""
+"""Predict the memory of one server, term by term."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from rerank_kit import machine, models
+from rerank_kit import models
 from rerank_kit.errors import InputError
-from rerank_kit.memory import show
+from rerank_kit.memory.advice import CUDA_CONTEXT_GIB, notes_on, settings_of
 from rerank_kit.memory.devices import Device
-from rerank_kit.memory.log import Measured
-from rerank_kit.models import GIB, QUANTISED_FORMS, ModelFacts
+from rerank_kit.memory.memory_plan import DOES_NOT_FIT, FITS, MemoryPlan, Term
+from rerank_kit.models import GIB, ModelFacts
+from rerank_kit.quantisation import QUANTISED_FORMS, quantisation_name
 
-FITS, TIGHT, DOES_NOT_FIT = "fits", "tight", "does not fit"
-
-#: What a process takes on the card before vLLM looks at it for the first time: total less free
-#: in the line "Free memory on device". Published logs: 0.41 (A100), 0.51 (3090), 0.50 (5090).
-CUDA_CONTEXT_GIB = 0.5
 #: Libraries and work areas that come with the model ("consumed" less "Model loading took").
 #: Published logs: 0.15 (a 6 GB laptop), 0.26 (A100), 0.47 (3090).
 LIBRARIES_GIB = 0.35
 #: CUDA graphs of a pooling model are piecewise and stop at 512 tokens. Published logs of
 #: generators, which capture more: 0.07 to 0.78.
 GRAPHS_GIB = 0.3
-#: To be called "fits", this much must stay free: fragmentation, and the error of the estimate.
-ROOM_GIB, ROOM_SHARE = 0.5, 0.05
 #: CPU build, set from the eager starts in notebooks/recorded/memory_cpu.json: Python, PyTorch
 #: and vLLM in the two processes of a server (0.5 GiB in the one that answers), 7 MiB of kernels
 #: a layer; the matrix kernels' own copy of the embedding table is counted with the model.
@@ -36,121 +28,12 @@ CPU_LAYER_GIB = 0.007
 CPU_ACTIVATION_FACTOR = 2.1
 #: What torch.compile keeps. An assumption: compiled starts were not measured.
 CPU_COMPILE_GIB = 0.4
-#: Main memory that must stay free: a notebook, a browser, the system.
-CPU_ROOM_GIB = 1.0
 
 DEFAULT_MAX_MODEL_LEN = 8192
 #: (batched tokens, longest pair): the first that fits is taken.
 _LADDER = ((8192, 8192), (4096, 8192), (2048, 8192), (2048, 4096), (2048, 2048), (1024, 1024))
 #: Below this, a step of 8192 tokens takes the card longer than it takes the host to prepare it.
 _BIG_CARD_GIB = 20.0
-_VLLM_UTILISATION = 0.92
-
-
-@dataclass(frozen=True)
-class Term:
-    """One part of the memory. working: how the number came about, in words."""
-
-    name: str
-    gib: float
-    working: str
-    measured_gib: float | None = None
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One recommended flag of vLLM and the reason for it."""
-
-    flag: str
-    value: str
-    why: str
-
-
-@dataclass(frozen=True)
-class MemoryPlan:
-    """The predicted memory of one server. total_gib is what it holds while serving; peak_gib
-    what it needs at its highest moment (loading the 8B needs more than serving it)."""
-
-    model: str
-    device: Device
-    dtype: str
-    quantisation: str
-    max_model_len: int
-    max_num_batched_tokens: int
-    kv_cache_memory_bytes: int
-    terms: tuple[Term, ...]
-    loading_gib: float
-    settings: tuple[Setting, ...] = ()
-    notes: tuple[str, ...] = ()
-    measured: Measured | None = None
-
-    @property
-    def total_gib(self) -> float:
-        return sum(term.gib for term in self.terms)
-
-    @property
-    def peak_gib(self) -> float:
-        """Keys, values and activations come after loading, so its extra rarely adds to them."""
-        by_name = {term.name: term.gib for term in self.terms}
-        later = ("kv_cache", "activations", "graphs", "compiler")
-        before = sum(gib for name, gib in by_name.items() if name not in later)
-        return max(self.total_gib, before + self.loading_gib)
-
-    @property
-    def room_gib(self) -> float:
-        """What stays free (negative: what is missing)."""
-        return self.device.free_gib - self.peak_gib
-
-    @property
-    def verdict(self) -> str:
-        """fits (with room for error), tight (it should start, little stays free), does not fit."""
-        if self.room_gib < 0 or not _is_supported(self.device, self.quantisation):
-            return DOES_NOT_FIT
-        return FITS if self.room_gib >= _room_wanted(self) else TIGHT
-
-    def term(self, name: str) -> Term:
-        return next(term for term in self.terms if term.name == name)
-
-    def with_measured(self, measured: Measured) -> MemoryPlan:
-        """The same plan with the measured value of every term that the log tells."""
-        values = measured.terms(self.device)
-        terms = tuple(replace(term, measured_gib=values.get(term.name)) for term in self.terms)
-        return replace(self, terms=terms, measured=measured)
-
-    def as_dict(self) -> dict[str, Any]:
-        """As `rerank-kit plan --json` prints it."""
-        groups = {"weights_gib": 0.0, "kv_cache_gib": 0.0, "activations_gib": 0.0}
-        groups["overhead_gib"] = 0.0
-        for term in self.terms:
-            key = f"{term.name}_gib"
-            groups[key if key in groups else "overhead_gib"] += term.gib
-        return {
-            "verdict": self.verdict,
-            "model": self.model,
-            "quantization": self.quantisation or None,
-            "dtype": self.dtype,
-            "device": {
-                "name": self.device.name,
-                "total_gib": round(self.device.usable_gib, 2),
-                "free_gib": round(self.device.free_gib, 2),
-                "measured": self.device.measured,
-            },
-            "terms": {key: round(value, 3) for key, value in groups.items()},
-            "details": [
-                {"name": term.name, "gib": round(term.gib, 3), "working": term.working,
-                 "measured_gib": term.measured_gib}
-                for term in self.terms
-            ],
-            "total_gib": round(self.total_gib, 3),
-            "peak_gib": round(self.peak_gib, 3),
-            "room_gib": round(self.room_gib, 3),
-            "settings": {setting.flag: setting.value for setting in self.settings},
-            "reasons": {setting.flag: setting.why for setting in self.settings},
-            "notes": list(self.notes),
-        }  # fmt: skip
-
-    def __str__(self) -> str:
-        return show.plan_text(self)
 
 
 def plan(
@@ -171,7 +54,7 @@ def plan(
     shape is not known, an unknown quantisation or a length that the model cannot read.
     """
     facts = model if isinstance(model, ModelFacts) else models.facts_of(model)
-    form = models.quantisation_name(quantization) or facts.quantised
+    form = quantisation_name(quantization) or facts.quantised
     if max_model_len is not None and not 1 <= max_model_len <= facts.max_positions:
         raise InputError(
             f"The model reads at most {facts.max_positions} tokens, not {max_model_len}.",
@@ -245,9 +128,9 @@ def _plan_with(
         kv_cache_memory_bytes=kv_bytes,
         terms=tuple(terms),
         loading_gib=facts.loading_gib(value_bytes),
-        notes=tuple(_notes(facts, device, form)),
+        notes=tuple(notes_on(facts, device, form)),
     )
-    return replace(made, settings=tuple(_settings(made)))
+    return replace(made, settings=tuple(settings_of(made)))
 
 
 def _activations(facts: ModelFacts, device: Device, batched: int, value_bytes: int) -> Term:
@@ -272,90 +155,6 @@ def kv_cache_bytes(
     """
     tokens = max(max_model_len, 2 * batched_tokens) + 512
     return tokens * facts.kv_bytes_per_token(value_bytes)
-
-
-def _is_supported(device: Device, form: str) -> bool:
-    if device.kind == "cpu":
-        return not form
-    capability = device.compute_capability
-    if capability <= 0:
-        return True  # not known: say nothing about it
-    if capability < machine.gpu.OLDEST_CAPABILITY:
-        return False
-    return not form or capability >= QUANTISED_FORMS[form].minimum_capability
-
-
-def _room_wanted(made: MemoryPlan) -> float:
-    if made.device.kind == "cpu":
-        return CPU_ROOM_GIB
-    return max(ROOM_GIB, ROOM_SHARE * made.peak_gib)
-
-
-def _settings(made: MemoryPlan) -> list[Setting]:
-    device, gib = made.device, made.kv_cache_memory_bytes / GIB
-    if device.kind == "cpu":
-        why_dtype = (
-            "this processor computes in it" if device.fast_bfloat16
-            else "this processor has no bfloat16 arithmetic"
-        )  # fmt: skip
-    elif made.dtype == "float16":
-        why_dtype = "bfloat16 needs compute capability 8.0"
-    else:
-        why_dtype = "the format the model was published in"
-    chosen = [
-        Setting("--dtype", made.dtype, why_dtype),
-        Setting("--max-model-len", str(made.max_model_len),
-                "the longest query + document; longer ones are refused"),
-        Setting("--max-num-batched-tokens", str(made.max_num_batched_tokens),
-                "tokens a step; more is quicker and takes more activations"),
-        Setting("--kv-cache-memory-bytes", str(made.kv_cache_memory_bytes),
-                f"{gib:.2f} GiB are enough: a reranker keeps no conversation"),
-    ]  # fmt: skip
-    if device.kind == "gpu":
-        share = utilisation(made)
-        if share < _VLLM_UTILISATION:
-            chosen.append(
-                Setting("--gpu-memory-utilization", f"{share:.2f}",
-                        "this share must be free at the start; the default 0.92 is too much")
-            )  # fmt: skip
-    form = QUANTISED_FORMS.get(made.quantisation)
-    if form is not None and form.flag:
-        native = form.native_capability or 99.0
-        gain = "this GPU computes in it" if device.compute_capability >= native else (
-            "saves memory" if device.compute_capability <= 0 else "saves memory but no time"
-        )
-        chosen.append(Setting("--quantization", form.flag, f"half the linear weights; {gain}"))
-    return chosen
-
-
-def utilisation(made: MemoryPlan) -> float:
-    """The share of the card that the server will hold, rounded up: what vLLM's check at the
-    start should ask for. The context is not in it: it exists before vLLM looks."""
-    counted = made.peak_gib - CUDA_CONTEXT_GIB
-    share = math.ceil(counted / made.device.usable_gib * 100) / 100
-    return min(_VLLM_UTILISATION, max(0.05, share))
-
-
-def _notes(facts: ModelFacts, device: Device, form: str) -> list[str]:
-    notes = []
-    if facts.loading_gib():
-        notes.append(
-            f"Loading holds {facts.loading_gib():.2f} GiB more for a moment: this model has an "
-            "output head of its own, which vLLM drops."
-        )
-    if device.kind == "gpu" and 0 < device.compute_capability < machine.gpu.OLDEST_CAPABILITY:
-        notes.append("vLLM 0.32 does not run on this chip: compute capability 7.5 or newer.")
-    elif not _is_supported(device, form):
-        need = QUANTISED_FORMS[form].minimum_capability
-        notes.append(
-            "Quantised forms are not planned for the CPU build." if device.kind == "cpu"
-            else f"{form} needs compute capability {need}."
-        )  # fmt: skip
-    if form and QUANTISED_FORMS[form].needs_checkpoint and not facts.quantised:
-        notes.append(f"{form} needs a checkpoint that somebody quantised before.")
-    if 0 < device.compute_capability < 8.0 and device.kind == "gpu" and facts.layers > 28:
-        notes.append("float16 accuracy of the 4B and 8B was not measured: run the doctor.")
-    return notes
 
 
 def _short(name: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from wcwidth import wcswidth
 
 if TYPE_CHECKING:
-    from rerank_kit.memory.planning import MemoryPlan
+    from rerank_kit.memory.memory_plan import MemoryPlan
 
 def plan_text(made: MemoryPlan) -> str:
     """Headline, terms with their working, settings with their reasons, notes."""

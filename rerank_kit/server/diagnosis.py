@@ -9,6 +9,7 @@ cause wins, and that a later start which came up makes an earlier failure histor
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ __all__ = ["Diagnosis", "Evidence", "diagnose"]
 
 #: Exit statuses of a process that the system killed: SIGKILL, as Python and as a shell say it.
 KILLED = (-9, 137)
+#: Not known, as wanted, SIGTERM and SIGINT: no sign of a failure.
+ENDED_BY_REQUEST = (None, 0, -15, 143, -2, 130)
 
 
 def diagnose(lines: Iterable[str] | Path, exit_status: int | None = None) -> Diagnosis:
@@ -59,14 +62,27 @@ class _Hit:
     numbers: dict[str, float]
     words: dict[str, str]
     stage: str
+    chained: bool  # its traceback says that it follows from the exception before it
+    sure: bool  # of the stage, which decides between families
     settings: dict[str, str] = field(default_factory=dict)
 
 
 _STATUS = re.compile(
     r"\"(?:GET|POST|PUT|DELETE|HEAD|OPTIONS) (?P<path>/\S*) HTTP/[\d.]+\" (?P<status>\d{3})"
 )
-_CAUSES = ("cause", "symptom")
-_FAILED = re.compile(r"rror\b|[Ff]ailed|xception")
+#: How vLLM's processes sign their lines.
+_OWN_PROCESSES = ("(APIServer", "(EngineCore", "(VllmWorker", "(Worker_")
+_CALM = ("WARNING", "INFO", "DEBUG")
+_CAUSES = ("cause", "symptom", "consequence", "end", "vague")
+#: What is asked first for the cause: a mention of a cause comes after it, before the symptoms.
+_RANKS = {
+    "cause": 0, "symptom": 2, "consequence": 2, "end": 4, "vague": 6, "latent": 8, "request": 9,
+    "status": 10,
+}  # fmt: skip
+#: A warning that names a cause: below whatever names a failure.
+_WARNED = 5
+_REQUESTS = ("request", "status")
+_SOFT = ("latent", *_REQUESTS)
 #: Lines between an exception's first line and the end of its message.
 _MESSAGE_LINES = 15
 
@@ -88,6 +104,7 @@ class _Reading:
         self._message_of: tuple[str, int] = ("", -99)
         self._last_line: LogLine | None = None
         self._assertion = ""
+        self._unfamiliar_since: float = math.inf
 
     @property
     def read_until(self) -> int:
@@ -99,9 +116,11 @@ class _Reading:
         text = line.text.strip()
         if self._known.harmless.found_in(text):
             return False
-        before = self._progress.starts
+        if line.stream.startswith(_OWN_PROCESSES):
+            self._progress.looks_like_vllm = True
+        before = (self._progress.starts, self._progress.is_ready)
         if self._progress.take(text, line.number):
-            self._on_progress(new_start=self._progress.starts > before)
+            self._on_progress(before)
             return True
         if self._progress.is_stopping and not self._is_sick():
             return False  # what breaks while somebody ends the server is not a failure
@@ -119,7 +138,8 @@ class _Reading:
         if status and int(status["status"]) < 400:
             return self._answered(status["path"])
         if self._known.wrappers.found_in(text):
-            self._wrapper = self._wrapper or line
+            if line.level not in ("INFO", "DEBUG"):
+                self._wrapper = self._wrapper or line
             self._message_of = ("", -99)
             return self._match(line, text, is_exception=False, in_wrapper=True)
         hit = self._match(line, text, is_exception=exception is not None)
@@ -130,6 +150,7 @@ class _Reading:
         if line.level == "WARNING":
             return False  # the program goes on without it
         if exception and not exception.endswith("Warning"):
+            self._unfamiliar_since = min(self._unfamiliar_since, line.number)
             if self._unfamiliar is None or self._traces.chained(line.stream):
                 self._unfamiliar = line
         elif line.level == "ERROR":
@@ -141,6 +162,7 @@ class _Reading:
     ) -> bool:
         stream, start = self._message_of
         continues = line.number - start <= _MESSAGE_LINES and line.stream == stream
+        continues = continues and line.level not in _CALM
         for place in self._known.index.found_in(text):
             signature = self._known.signatures[place]
             if in_wrapper and not signature.in_wrapper:
@@ -150,53 +172,71 @@ class _Reading:
                 continue
             if signature.needs and not self._progress.said(signature.needs):
                 continue
+            if signature.frames and not self._traces.passed(signature.frames, line.stream):
+                continue
             told = (is_exception or continues) and line.level != "WARNING"
             causal = told or line.level == "ERROR" or signature.bare
+            causal = causal and line.level != "WARNING"  # the program goes on
             if line.level in ("INFO", "DEBUG") and signature.role == "cause" and not causal:
-                if not _FAILED.search(text):
-                    continue  # what the program says it did about something
+                continue  # what the program says it did about something
             if not causal and line.level is None and found.start() > 40:
                 continue  # somebody's sentence that happens to hold the words
-            if place in self._claimed and signature.role != "request":
-                return True
-            if not self._hits or signature.role == "request":
-                self.look_again = signature.role == "request" and place not in self._claimed
+            if place in self._claimed and signature.role not in _REQUESTS:
+                if not causal or not self._only_mentioned(signature):
+                    return True
+            if not self._hits or signature.role in _REQUESTS:
+                self.look_again = signature.role in _REQUESTS and place not in self._claimed
             self._claimed.add(place)
-            self._add(signature, line, found, causal)
+            chained = is_exception and self._traces.chained(line.stream)
+            self._add(signature, line, found, causal=causal, chained=chained)
             return True
         return False
+
+    def _only_mentioned(self, signature: Signature) -> bool:
+        """Whether a message is known only from places where no cause stands; forgets those."""
+        places = [hit for hit in self._hits if hit.signature is signature]
+        if any(hit.causal for hit in places):
+            return False
+        self._hits = [hit for hit in self._hits if hit.signature is not signature]
+        return True
 
     def _is_sick(self) -> bool:
         """Whether something was wrong before this line."""
         causes = (hit for hit in self._hits if hit.causal and hit.signature.role in _CAUSES)
         return bool(self._wrapper or self._unfamiliar or self._trouble or any(causes))
 
-    def _add(self, signature: Signature, line: LogLine, found: re.Match, causal: bool) -> None:
+    def _add(
+        self, signature: Signature, line: LogLine, found: re.Match, *, causal: bool, chained: bool
+    ) -> None:
         numbers, words = facts_in(found)
-        family = signature.family
+        family, sure = signature.family, True
         if family == "gpu_oom":
             frames = self._traces.functions(line.stream)
-            family = out_of_memory_family(frames, self._progress, numbers, self._last_line)
+            family, sure = out_of_memory_family(frames, self._progress, numbers, line.text)
         stage = signature.stage or self._known.families[family].stage or self._progress.stage
         settings = dict(self._progress.settings)
-        hit = _Hit(signature, family, line, causal, numbers, words, stage, settings)
+        hit = _Hit(signature, family, line, causal, numbers, words, stage, chained, sure, settings)
         if len(self._hits) < 200:
             self._hits.append(hit)
 
-    def _on_progress(self, *, new_start: bool) -> None:
-        if new_start:
+    def _on_progress(self, before: tuple[int, bool]) -> None:
+        if self._progress.starts > before[0]:
             verdict = self._verdict()
             if verdict is not None:
                 self._earlier = verdict
             self._forget(lambda hit: True)
             self._unfamiliar = self._wrapper = self._trouble = None
-        elif self._progress.is_ready:
+            self._unfamiliar_since = math.inf
+            self._traces = Traces()
+        elif self._progress.is_ready and not before[1]:
             # It came up: whatever was said on the way was overcome, except what makes a
             # running server answer wrongly.
-            self._forget(lambda hit: hit.signature.role not in ("latent", "request"))
+            self._forget(lambda hit: hit.signature.role not in _SOFT)
             self._unfamiliar = self._wrapper = self._trouble = self._earlier = None
+            self._unfamiliar_since = math.inf
         elif self._progress.stage in ("load", "warmup"):
-            self._forget(lambda hit: hit.stage == "download")
+            # What a download stumbled over was overcome.
+            self._forget(lambda hit: self._known.families[hit.family].stage == "download")
 
     def _forget(self, which) -> None:
         if any(which(hit) for hit in self._hits):
@@ -209,43 +249,56 @@ class _Reading:
         kept = [
             hit
             for hit in self._hits
-            if not (hit.signature.role == "request" and hit.words.get("path") == path)
+            if not (hit.signature.role in _REQUESTS and hit.words.get("path") == path)
         ]
         if len(kept) == len(self._hits):
             return False
         self._hits = kept
         return True
 
-    def _choose(self) -> _Hit | None:
+    def _choose(self, failed: bool) -> _Hit | None:
         """The first cause: messages in a causal place before mentions, causes before symptoms."""
         ready = self._progress.is_ready
+        telling = [hit for hit in self._hits if hit.causal and hit.signature.role != "vague"]
+        first = min((hit.line.number for hit in telling), default=0)
 
         def rank(hit: _Hit) -> tuple[int, int]:
-            role = {"cause": 0, "symptom": 2, "latent": 4, "request": 4}[hit.signature.role]
-            if role < 4 and not hit.causal:
-                role += 1
-            return role, hit.line.number
+            rank = _RANKS[hit.signature.role]
+            if hit.signature.role == "end" and hit.line.number == first:
+                rank = 0
+            if rank < 8 and not hit.causal:
+                rank = max(rank, _WARNED) if hit.line.level in _CALM else rank + 1
+            return rank, hit.line.number
 
-        usable = [
-            hit
-            for hit in self._hits
-            if hit.causal or hit.signature.role in ("latent", "request") or not ready
-        ]
+        def counts(hit: _Hit) -> bool:
+            if hit.causal or hit.signature.role in _SOFT:
+                return True
+            # A warning explains a failure; alone it is none.
+            told = hit.line.level not in _CALM or hit.family == "stalled"
+            return not ready and (told or failed)
+
+        usable = [hit for hit in self._hits if counts(hit)]
         return min(usable, key=rank, default=None)
 
-    def _verdict(self) -> Diagnosis | None:
+    def _verdict(self, exit_status: int | None = None) -> Diagnosis | None:
         """What this start failed of, or None when nothing says that it failed."""
-        hit = self._choose()
-        soft = hit is not None and hit.signature.role in ("latent", "request")
-        if hit is not None and not (soft and self._unfamiliar):
+        signs = (self._wrapper, self._unfamiliar, self._trouble, self._traces.unfinished)
+        failed = any(signs) or exit_status not in ENDED_BY_REQUEST
+        hit, unfamiliar = self._choose(failed), self._unfamiliar
+        if hit is not None and unfamiliar is not None:
+            role, earlier = hit.signature.role, unfamiliar.number < hit.line.number
+            follows = role in ("consequence", "end") and earlier and not hit.chained
+            if role == "vague" or role in _SOFT or follows or not hit.causal:
+                hit = None
+        if hit is not None:
             return self._diagnosis_of(hit)
-        if self._unfamiliar is not None:
-            return self._other(self._unfamiliar)
+        if unfamiliar is not None:
+            return self._other(unfamiliar)
         return None
 
     def conclude(self, exit_status: int | None) -> Diagnosis:
         """The diagnosis at the end of the log."""
-        verdict = self._verdict()
+        verdict = self._verdict(exit_status)
         if verdict is not None and verdict.family != "other":
             return verdict
         killed = exit_status in KILLED
@@ -258,7 +311,7 @@ class _Reading:
         sick = self._wrapper
         if not self._progress.is_ready:
             sick = sick or self._trouble or self._traces.unfinished
-        failed = exit_status not in (None, 0, -15, 143, -2, 130)
+        failed = exit_status not in ENDED_BY_REQUEST
         if sick is None and not failed and (self._progress.looks_like_vllm or exit_status == 0):
             sure = "certain" if self._progress.is_ready else "likely"
             return self._plain("none", sure, ())
@@ -270,6 +323,9 @@ class _Reading:
         signature, family = hit.signature, self._known.families[hit.family]
         confidence = signature.confidence
         if not hit.causal and confidence == "certain" and signature.role not in ("latent",):
+            confidence = "likely"
+        if not hit.sure or self._unfamiliar_since < hit.line.number and not hit.chained:
+            # The stage is a guess, or something else went wrong before.
             confidence = "likely"
         facts = {**hit.settings, **hit.words, **{k: v for k, v in hit.numbers.items()}}
         return Diagnosis(

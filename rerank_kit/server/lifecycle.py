@@ -13,25 +13,19 @@ import psutil
 
 from rerank_kit import machine, registry
 from rerank_kit.client import Reranker
-from rerank_kit.errors import (
-    LaunchError,
-    LaunchTimeout,
-    RequestError,
-    UnreachableError,
-)
+from rerank_kit.errors import LaunchError, LaunchStopped, LaunchTimeout
 from rerank_kit.registry import ServerRecord
 from rerank_kit.server import interrupts, ports, process_group, progress
-from rerank_kit.server.diagnosis import diagnose
-from rerank_kit.server.readiness import check_scores
-from rerank_kit.server.recovery import launch_with_remedies
+from rerank_kit.server.ladder import Situation
+from rerank_kit.server.recovery import Attempt, Remedy, RemedyCallback, launch_with_remedies
 from rerank_kit.server.server import Server, stop_record
 from rerank_kit.server.settings import ServerSettings, choose_profile, settings_for
-from rerank_kit.server.startup import Progress, ProgressCallback, StartupReader, log_tail
+from rerank_kit.server.startup import Progress, ProgressCallback
+from rerank_kit.server.waiting import check_known_pairs, wait_until_it_answers
 
 #: A practice start takes 20 s on two idle cores; these are limits, not expectations. Real
 #: models may first have to be downloaded (0.6B: 1.2 GB, 8B: 16.4 GB).
 TIMEOUT_SECONDS = {"practice": 300.0, "cpu": 1800.0, "gpu": 3600.0}
-_POLL_SECONDS = 0.25
 
 
 def launch(
@@ -45,6 +39,7 @@ def launch(
     owner_is_terminal: bool = False,
     score_check: bool = True,
     recover: bool = False,
+    on_remedy: RemedyCallback | None = None,
 ) -> Server:
     """A ready server of this profile: the one that already runs, or a new one.
 
@@ -52,7 +47,8 @@ def launch(
     extra_args: vLLM flags, passed on last. on_progress: called a few times a second; None
     shows a bar. owner_is_terminal: the server outlives this process until an explicit stop.
     score_check: False accepts a server whose known pairs score wrongly (to study one).
-    recover: on a failure that a setting cures, change the smallest one, say so, try again.
+    recover: on a failure that a setting cures, change the one that costs least, say so, try
+    again. on_remedy: called with each such change; None prints a sentence to stderr.
     Raises LaunchError with the log's tail (nothing is left running then), LaunchTimeout,
     PortInUseError, InputError, SetupError.
     """
@@ -61,8 +57,8 @@ def launch(
         return _remote()
     limit = timeout_seconds or TIMEOUT_SECONDS[chosen]
 
-    def start(arguments: tuple[str, ...]) -> Server:
-        settings = settings_for(chosen, model, arguments)
+    def start(attempt: Attempt) -> Server:
+        settings = settings_for(chosen, attempt.model, attempt.arguments)
         shared = (limit, on_progress, owner_is_terminal, score_check)
         try:
             return _start_or_attach(settings, port, *shared)
@@ -70,12 +66,22 @@ def launch(
             lost_a_race = getattr(error.diagnosis, "family", "") == "port_in_use"
             if port is not None or not lost_a_race:
                 raise
+            if on_remedy is not None:
+                why = "somebody took it at the last moment"
+                on_remedy(Remedy(error.diagnosis, error.message, "another port", why))
         # A stranger took the port between our look and vLLM's bind: once more, elsewhere.
         return _start_or_attach(settings, machine.free_port(), *shared)
 
-    if recover:
-        return launch_with_remedies(start, f"{chosen} {model or ''}".strip(), tuple(extra_args))
-    return start(tuple(extra_args))
+    def situation(attempt: Attempt) -> Situation:
+        settings = settings_for(chosen, attempt.model, attempt.arguments)
+        return Situation(settings, tuple(machine.gpus()), model_is_free=model is None)
+
+    wanted = Attempt(model, tuple(extra_args))
+    if not recover:
+        return start(wanted)
+    cards = " + ".join(gpu.name for gpu in machine.gpus()) or "CPU"
+    name = f"{chosen} {model or 'its own model'} on {cards}"
+    return launch_with_remedies(start, situation, name, wanted, on_remedy)
 
 
 def _start_or_attach(
@@ -85,6 +91,7 @@ def _start_or_attach(
     on_progress: ProgressCallback | None,
     owner_is_terminal: bool,
     score_check: bool,
+    may_start_again: bool = True,
 ) -> Server:
     with _stopped_on_failure() as started:
         with _launch_lock(limit):
@@ -97,9 +104,17 @@ def _start_or_attach(
                 _adopt_if_orphaned(record)
         ready_already = record.state == "ready"
         with progress.shown(on_progress, f"{settings.profile} server", not ready_already) as report:
-            reranker = _wait_until_it_answers(record, limit, report)
+            try:
+                reranker = wait_until_it_answers(record, limit, report)
+            except LaunchStopped:
+                if started or not may_start_again:
+                    raise
+                # Another launch had begun it and was interrupted: begin it anew, as our own.
+                return _start_or_attach(
+                    settings, port, limit, report, owner_is_terminal, score_check, False
+                )
             if score_check:
-                _check_scores(record, reranker, settings)
+                check_known_pairs(record, reranker, settings)
             _mark_ready(record)
             report(Progress("ready", 100.0, 0.0, 0.0))
     return Server(
@@ -113,11 +128,15 @@ def _remote() -> Server:
 
 
 def _running(settings: ServerSettings, port: int | None) -> ServerRecord | None:
-    """The living server that a launch with these settings would start again."""
+    """The living server that a launch with these settings would start again. What is left of
+    one whose main process died, or whose stop was cut short, is ended: it holds memory that the
+    new one needs."""
     for record in registry.living():
-        same = record.fingerprint == settings.fingerprint
-        if same and port in (None, record.port):
+        if record.fingerprint != settings.fingerprint or port not in (None, record.port):
+            continue
+        if record.state not in ("broken", "stopping"):
             return record
+        stop_record(record)
     return None
 
 
@@ -130,44 +149,58 @@ def _adopt_if_orphaned(record: ServerRecord) -> None:
 
 def _start(settings: ServerSettings, port: int | None, owner_is_terminal: bool) -> ServerRecord:
     chosen_port, port_claim = ports.claim(port)
-    log_path = _new_log(chosen_port)
     try:
-        with log_path.open("wb") as log:
-            child = subprocess.Popen(
-                settings.argv(chosen_port),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # a group of its own: kernels and terminals may die
-                env=settings.process_environment(),
-                pass_fds=(port_claim,),  # held for as long as the server lives
-            )
-    except OSError as error:
-        raise LaunchError(
-            "The server process could not be started.", evidence=str(error),
-            hint="is there enough memory, and is the Python environment whole?",
-        ) from None
+        log_path = _new_log(chosen_port)
+        record = _intent(settings, chosen_port, log_path, owner_is_terminal)
+        record.save()  # before the process exists: from here on it can be found by its mark
+        child = _child(settings, record, port_claim)
     finally:
         os.close(port_claim)
     process_group.adopt(child)
     try:
-        record = _record(child.pid, settings, chosen_port, log_path, owner_is_terminal)
+        record.pid, record.created = child.pid, psutil.Process(child.pid).create_time()
         record.save()
     except BaseException:  # the disk may be full: a server nobody can find must not live
         process_group.end_group(child.pid)
+        record.forget()
         raise
     return record
 
 
-def _record(
-    pid: int, settings: ServerSettings, port: int, log_path: Path, owner_is_terminal: bool
+def _child(
+    settings: ServerSettings, record: ServerRecord, port_claim: int
+) -> subprocess.Popen[bytes]:
+    try:
+        with open(record.log_path, "ab") as log:
+            return subprocess.Popen(
+                settings.argv(record.port),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # a group of its own: kernels and terminals may die
+                env=settings.process_environment() | {registry.MARK_VARIABLE: record.mark},
+                pass_fds=(port_claim,),  # held for as long as the server lives
+            )
+    except OSError as error:
+        record.forget()
+        raise LaunchError(
+            "The server process could not be started.", evidence=str(error),
+            hint="is there enough memory, and is the Python environment whole?",
+        ) from None
+
+
+def _intent(
+    settings: ServerSettings, port: int, log_path: Path, owner_is_terminal: bool
 ) -> ServerRecord:
+    """What is written down before the process is started: all but its pid."""
     owner = 0 if owner_is_terminal else os.getpid()
     return ServerRecord(
         url=f"http://{settings.host}:{port}",
         port=port,
-        pid=pid,
-        created=psutil.Process(pid).create_time(),
+        pid=0,
+        created=0.0,
+        launcher_pid=os.getpid(),
+        launcher_created=psutil.Process().create_time(),
         profile=settings.profile,
         model=settings.model,
         served_name=settings.served_name,
@@ -194,77 +227,21 @@ def _stopped_on_failure() -> Iterator[list[ServerRecord]]:
         raise
 
 
-def _wait_until_it_answers(
-    record: ServerRecord, limit: float, report: ProgressCallback
-) -> Reranker:
-    """Follow the log until the API is up. Raises LaunchError or LaunchTimeout."""
-    reader = StartupReader(Path(record.log_path), record.fingerprint)
-    reranker = Reranker(record.url, api_key=os.environ.get("RERANK_API_KEY", ""))
-    while True:
-        elapsed = time.time() - record.started_at
-        report(reader.read(elapsed))
-        process_group.reap_children()
-        if not record.is_alive():
-            raise _failure(record, "The server ended before it was ready.", LaunchError)
-        if process_group.listens(record.pid, record.port) and _answers(reranker):
-            if record.state != "ready":
-                reader.remember(time.time() - record.started_at)
-            return reranker
-        if elapsed > limit:
-            message = f"The server was not ready after {limit:.0f} seconds."
-            raise _failure(record, message, LaunchTimeout)
-        time.sleep(_POLL_SECONDS)
-
-
-def _check_scores(record: ServerRecord, reranker: Reranker, settings: ServerSettings) -> None:
-    try:
-        check_scores(reranker, settings)
-    except RequestError as error:
-        message = f"The server did not score a known pair: {error.message}"
-        raise _failure(record, message, LaunchError) from None
-
-
 def _mark_ready(record: ServerRecord) -> None:
     if record.state != "ready":
         record.state = "ready"
         record.save()
 
 
-def _answers(reranker: Reranker) -> bool:
-    """Is the API up? vLLM binds the port long before it answers on it."""
-    try:
-        reranker.transport.get("/health", timeout_seconds=2.0)
-    except UnreachableError:
-        return False
-    except RequestError as error:
-        if isinstance(error, TimeoutError):
-            return False
-        raise
-    return True
-
-
-def _failure(record: ServerRecord, message: str, kind: type[LaunchError]) -> LaunchError:
-    """What went wrong, from the log: the cause, not the wrapper around it."""
-    path = Path(record.log_path)
-    found = diagnose(path, process_group.exit_status(record.pid))
-    known = found.family not in ("none", "unknown")
-    fix = found.fixes[0] if found.fixes else None
-    return kind(
-        f"{message} {found.title}" if known else message,
-        evidence=found.evidence[0].text if found.evidence else "",
-        hint=f"{fix.change}  ({fix.why})" if fix else f"read the log: {path}",
-        log_path=str(path),
-        log_tail=log_tail(path),
-        diagnosis=found,
-    )
-
-
 def _new_log(port: int) -> Path:
     folder = registry.state_dir() / "logs"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     path = folder / f"server-{stamp}-{port}.log"
-    path.touch(mode=0o600)
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.touch(mode=0o600)
+    except OSError as error:
+        raise registry.not_writable(error) from None
     for old in sorted(folder.glob("server-*.log"))[:-20]:
         old.unlink(missing_ok=True)
     return path
@@ -276,8 +253,12 @@ def _launch_lock(limit: float) -> Iterator[None]:
     import fcntl  # not on Windows, where only the remote profile comes this far
 
     folder = registry.state_dir()
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (folder / "launch.lock").open("w") as file:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file = (folder / "launch.lock").open("w")
+    except OSError as error:
+        raise registry.not_writable(error) from None
+    with file:
         deadline = time.monotonic() + min(limit, 60.0)
         while True:
             try:

@@ -61,25 +61,43 @@ _PREFIXES = tuple(
         # kubectl, docker compose, CRI, systemd and the kernel, Google Cloud, build farms
         r"\[pod/[^\]]*\] ?",
         r"[\w.-]{1,60} +\| ?",
-        r"(?:--\s*)?\| ",
+        r"#\d+ \d+\.\d+ ",  # docker build
+        r"\d+\.\d{1,4}  +",
+        r"(?: {0,12}|--\s*)\| ",
         rf"\[?{_CLOCK}\]?(?: (?:stdout|stderr) [FP])?(?: -)?[: ]?",
         r"\[resource\.labels\.[^\]]*\] ?",
         r"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d [\w.-]+ [\w./@-]+(?:\[\d+\])?: ",
         r"\[ *\d+\.\d{6}\] ?",
-        # glog, as torch writes it: "[E1120 09:51:02.123 ProcessGroupNCCL.cpp:1] "
-        r"\[?(?P<level>[IWEF])\d{4} \d\d:\d\d:\d\d\.\d+(?: +\d+)? [\w./-]+:\d+\] ?",
+        # glog, as torch writes it: "[E1120 09:51:02.123 ProcessGroupNCCL.cpp:1] "; the month
+        # has one digit up to September
+        r"\[?(?P<level>[IWEF])\d{3,4} \d\d:\d\d:\d\d\.\d+(?: +\d+)? [\w./-]+:\d+\] ?",
         rf"- (?P<level>{_LEVELS}) - ",
         rf"(?:[\w.]+ - )?\[(?P<level>{_LEVELS})\] (?:- |\| )?",
         rf"(?:[\w.]+ - )?(?P<level>{_LEVELS}) (?:- |\| )",
         rf"(?P<level>{_LOUD}) (?=[\[\w'])",
         r"\[\d+\] ?(?=\()",
+        # NCCL: "host:7:91 [0] transport.cc:160 NCCL WARN "
+        r"[\w.-]+:\d+:\d+ \[\d+\](?: [\w/.]+:\d+)? (?=NCCL (?P<level>WARN|INFO|TRACE))",
         rf"\[(?P<level>{_LEVELS}) *\] [\w.-]+ MODEL_LOG - ",  # TorchServe
         r"> ",
+        r"(?:docker: )?(?P<level>Error) response from daemon: ",
+        r"(?:\[[\w.-]+\] ){1,3}>>> ",
+        # hosted runners: "pod7[error]Uncaught exception | <class 'ValueError'>; ..."
+        rf"\w{{6,40}} ?\[(?P<level>{_LEVELS})\] ?",
+        rf"[\w.]+\.py +:\d+ +(?={_CLOCK})",
+        r"(?P<level>Uncaught) exception \| <class '[\w.]+'>; ",
     )
+)
+#: vLLM's own prefix, and the name of its process, wherever a collector's prefix ends.
+_OWN_PREFIX = re.compile(
+    rf"^.{{0,160}}?\b(?P<level>{_LOUD}) \d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)? \[?[\w./<>-]+:\d+\] ?"
+)
+_OWN_PROCESS = re.compile(
+    r"^.{1,120}?(?P<stream>\((?:APIServer|EngineCore|Vllm|Worker|RayWorker)[^()]*\bpid=\d+[^()]*\)) ?"
 )
 _LEVEL_NAMES = {
     "E": "ERROR", "F": "ERROR", "FATAL": "ERROR", "CRITICAL": "ERROR",
-    "W": "WARNING", "WARN": "WARNING", "I": "INFO", "NOTICE": "INFO",
+    "W": "WARNING", "WARN": "WARNING", "I": "INFO", "NOTICE": "INFO", "UNCAUGHT": "ERROR",
 }  # fmt: skip
 
 
@@ -111,6 +129,7 @@ class LogReader:
         self._starts: dict[bytes, int] = {}
         self._shape = b""
         self._silent = 0.0
+        self._common = b""  # what a collector writes before every line
         self.number = 0
         self.read_all_until = 0  # up to this line every one is read, whatever it holds
 
@@ -128,6 +147,8 @@ class LogReader:
     def __iter__(self) -> Iterator[LogLine]:
         left = _size(self._source)
         for block in _blocks(self._source):
+            if self.number == 0:
+                self._common = _common_words(block)
             left -= CHUNK_BYTES
             if left > 0 and self._is_flood(block):
                 self.number += block.count(b"\n") + 1
@@ -167,6 +188,8 @@ class LogReader:
             self._silent += 1
             self._shapes[shape], self._starts[start] = seen + 1, alike + 1
             self._shape = shape
+            if self._common:
+                raw = raw.removeprefix(self._common)
             yield from parse_line(raw, self.number)
 
     def _is_suspect(self, raw: bytes) -> bool:
@@ -185,6 +208,19 @@ class LogReader:
         return not self._words
 
 
+#: Names of a pod and its container, with nothing after them.
+_NAMES = re.compile(rb"[a-z][\w.-]*-[\w.-]+ (?:[a-z][\w.-]+ )?")
+
+
+def _common_words(block: bytes) -> bytes:
+    """The names with which every one of the first lines begins, as stern writes them."""
+    lines = [line for line in block.split(b"\n", 40)[:40] if line.strip()]
+    found = _NAMES.match(lines[0]) if len(lines) >= 3 else None
+    if not found or any(not line.startswith(found[0]) for line in lines[1:-1]):
+        return b""
+    return found[0]
+
+
 def parse_line(raw: bytes | str, number: int = 1) -> Iterator[LogLine]:
     """The messages on one line of a log: several where a progress bar was redrawn on it.
 
@@ -193,7 +229,7 @@ def parse_line(raw: bytes | str, number: int = 1) -> Iterator[LogLine]:
     ('ValueError: no', 'ERROR', '(EngineCore pid=7)')
     """
     text = raw.decode("utf-8", errors="replace") if isinstance(raw, bytes) else raw
-    text = text.rstrip("\r\n")
+    text = text.rstrip("\r\n").replace("\xa0", " ")  # as browsers copy spaces
     if len(text) > HEAD_CHARS + TAIL_CHARS:
         text = text[:HEAD_CHARS] + " ... " + text[-TAIL_CHARS:]
     if text.startswith("{"):
@@ -224,6 +260,10 @@ def _strip_prefixes(shown: str, number: int) -> LogLine:
                 break
         else:
             break
+    if "pid=" in text[:160] and (found := _OWN_PROCESS.match(text)):
+        level, stream, text = None, found["stream"], text[found.end() :]
+    if ":" in text[:160] and (found := _OWN_PREFIX.match(text)):
+        level, text = found["level"], text[found.end() :]
     return LogLine(number, text, _LEVEL_NAMES.get(level or "", level), stream, shown.strip())
 
 

@@ -6,8 +6,11 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Sequence
 
 import psutil
+
+from rerank_kit.registry import process_is_running
 
 #: vLLM ends itself within a second of SIGTERM when healthy; a failed start was seen to need a
 #: second SIGTERM after its engine had died (SERVING.md section 9).
@@ -18,7 +21,7 @@ KILL_SECONDS = 5.0
 def members(group: int) -> list[psutil.Process]:
     """The living processes of a group, children that left the group included."""
     found: dict[int, psutil.Process] = {}
-    for process in psutil.process_iter():
+    for process in psutil.process_iter() if group else ():
         try:
             if process.status() == psutil.STATUS_ZOMBIE:
                 continue
@@ -46,12 +49,13 @@ def listens(group: int, port: int) -> bool:
     return False
 
 
-def end_group(group: int) -> list[int]:
+def end_group(group: int, also: Sequence[psutil.Process] = ()) -> list[int]:
     """SIGTERM, again if needed, then SIGKILL. Returns the pids that survived all of it.
 
-    The group must be one of our own servers': the caller has checked pid and start time.
+    The group must be one of our own servers': the caller has checked pid and start time. group 0
+    is none at all. also: processes that are known to be of the server, wherever they are.
     """
-    ours = members(group)
+    ours = list({process.pid: process for process in [*members(group), *also]}.values())
     for seconds in TERM_ROUNDS_SECONDS:
         _signal(ours, signal.SIGTERM)
         ours = _wait_gone(group, ours, seconds)
@@ -74,17 +78,11 @@ def _wait_gone(group: int, known: list[psutil.Process], seconds: float) -> list[
     deadline = time.monotonic() + seconds
     while True:
         reap_children()
-        alive = {process.pid: process for process in [*known, *members(group)] if _lives(process)}
+        both = [*known, *members(group)]
+        alive = {process.pid: process for process in both if process_is_running(process)}
         if not alive or time.monotonic() > deadline:
             return list(alive.values())
         time.sleep(0.1)
-
-
-def _lives(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False
 
 
 _children: dict[int, subprocess.Popen[bytes]] = {}

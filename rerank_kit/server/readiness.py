@@ -8,18 +8,12 @@ from dataclasses import dataclass
 from rerank_kit import models
 from rerank_kit.client import Reranker
 from rerank_kit.errors import LaunchError
+from rerank_kit.samples import KNOWN_DOCUMENTS, KNOWN_MARGIN, KNOWN_QUERY
 from rerank_kit.server.settings import ServerSettings
 
 #: How far a score may be from the known answer. float32 agrees with the official recipe to
 #: 1e-6; half precision was seen to move single scores by up to 0.02, and batching adds to it.
 TOLERANCE = {"float32": 1e-4, "bfloat16": 0.05, "float16": 0.05}
-#: For models without recorded answers: the relevant document must win by this much.
-MARGIN = 0.2
-_SANITY_QUERY = "What is the capital of China?"
-_SANITY_DOCUMENTS = (
-    "The capital of China is Beijing.",
-    "Bake the cake at 180 degrees for thirty minutes.",
-)
 
 
 @dataclass(frozen=True)
@@ -49,8 +43,8 @@ def check_scores(reranker: Reranker, settings: ServerSettings) -> None:
         if worst > allowed:
             raise _wrong(f"a known pair is off by {worst:.4f} (allowed {allowed})")
         return
-    good, bad = reranker.score([(_SANITY_QUERY, text) for text in _SANITY_DOCUMENTS])
-    if good - bad < MARGIN:
+    good, bad = reranker.score([(KNOWN_QUERY, text) for text in KNOWN_DOCUMENTS])
+    if good - bad < KNOWN_MARGIN:
         raise _wrong(f"a right answer scores {good:.3f}, a wrong one {bad:.3f}")
 
 

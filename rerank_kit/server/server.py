@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import psutil
 
 from rerank_kit import machine
 from rerank_kit.client import Reranker
+from rerank_kit.errors import SetupError
 from rerank_kit.registry import ServerRecord
 from rerank_kit.server.process_group import end_group
 from rerank_kit.server.settings import ServerSettings
@@ -100,7 +102,7 @@ class Server:
         a notebook or a terminal elsewhere started it."""
         if self.record is None:
             return StopReport(self.profile, False, "not started by rerank_kit: left alone")
-        if self._stopped or not self.record.is_alive():
+        if self._stopped or not (self.record.is_alive() or self.record.processes()):
             self.record.forget()
             return StopReport(self.profile, False, "it was not running any more")
         if not (force or self.owned):
@@ -109,10 +111,23 @@ class Server:
         return stop_record(self.record)
 
 
+#: The last word of ours in the log of a server that was stopped.
+STOPPED_ON_REQUEST = "rerank-kit: stopped on request"
+
+
 def stop_record(record: ServerRecord) -> StopReport:
     """End the server of a record whatever its owner, and prove that it is gone."""
     started = time.monotonic()
-    survivors = tuple(end_group(record.pid))
+    record.state = "stopping"  # a launch that waits for this server sees that it did not fail
+    with contextlib.suppress(SetupError, OSError):  # also with a full disk
+        if record.path.exists():
+            record.save()
+            with open(record.log_path, "a", encoding="utf-8") as log:
+                log.write(f"{STOPPED_ON_REQUEST}\n")
+    # A group is named by the pid of its first process: once that is gone, the number may belong
+    # to somebody else, and only the mark says who is ours.
+    group = record.pid if record.is_alive() else 0
+    survivors = tuple(end_group(group, also=record.processes()))
     if survivors:
         text = f"processes {', '.join(map(str, survivors))} did not end: kill -9 them"
         return StopReport(record.profile, False, text, survivors)

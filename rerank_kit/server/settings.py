@@ -10,9 +10,10 @@ import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from rerank_kit import machine, memory, models, registry
+from rerank_kit import machine, memory, models, other_rerankers, registry, versions
 from rerank_kit.errors import InputError, SetupError
 from rerank_kit.prompt import chat_template_path
+from rerank_kit.quantisation import quantisation_name
 
 PROFILES = ("auto", "practice", "cpu", "gpu", "remote")
 PACKAGE_DIR = Path(__file__).parent.parent
@@ -44,29 +45,32 @@ class ServerSettings:
     extra_args: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
     host: str = "127.0.0.1"
+    vllm_version: str | None = None  # None: the newest that versions.json knows
 
     def vllm_arguments(self, port: int) -> list[str]:
         """Everything after `vllm serve MODEL`. The user's own flags come last and win."""
+        facts = versions.facts_of(self.vllm_version)
         arguments = [
             "--served-model-name", self.served_name,
             "--host", self.host,
             "--port", str(port),
-            "--runner", "pooling",
-            "--chat-template", str(chat_template_path()),
+            *(("--runner", "pooling") if facts.has("--runner") else ("--task", "score")),
+            *template_arguments(self.model, facts),
             "--dtype", self.dtype,
             "--max-model-len", str(self.max_model_len),
             "--max-num-batched-tokens", str(self.max_num_batched_tokens),
-            "--kv-cache-memory-bytes", str(self.kv_cache_memory_bytes),
         ]  # fmt: skip
-        if needs_overrides(self.model):
-            arguments += ["--hf-overrides", json.dumps(models.RERANKER_OVERRIDES)]
-        return [*arguments, *self.flags, *self.extra_args]
+        if "VLLM_CPU_KVCACHE_SPACE" not in self.environment:
+            arguments += ["--kv-cache-memory-bytes", str(self.kv_cache_memory_bytes)]
+        arguments += head_arguments(self.model)
+        return [*_known_flags([*arguments, *self.flags], facts), *self.extra_args]
 
     def argv(self, port: int) -> list[str]:
-        """The command that is run. The module form works in every build of vLLM; the `vllm`
-        script does not exist in the CPU build."""
-        module = "vllm.entrypoints.openai.api_server"
-        return [sys.executable, "-m", module, "--model", self.model, *self.vllm_arguments(port)]
+        """The command that is run: vLLM's own server through a small main module, which makes
+        it start sooner (run_vllm.py). The `vllm` script does not exist in the CPU build."""
+        # -P: neither the folder we are in nor the kit's own may shadow a module of vLLM's.
+        program = [sys.executable, "-P", str(PACKAGE_DIR / "run_vllm.py")]
+        return [*program, "--model", self.model, *self.vllm_arguments(port)]
 
     def command_line(self, port: int | str = 8000) -> str:
         """The equal `vllm serve` command, to read and to paste. It holds no path of this
@@ -104,6 +108,30 @@ class ServerSettings:
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def template_arguments(model: str, facts: versions.VersionFacts) -> list[str]:
+    """The flag that makes vLLM read a model's own prompt; none where the tokenizer joins a pair,
+    or where the client has to send the finished prompt."""
+    other = other_rerankers.find(model)
+    if other is not None:
+        path = other.template_path
+    elif facts.prompt == versions.BY_CLIENT:
+        path = None
+    else:
+        path = chat_template_path(marked=facts.prompt == versions.BY_MARKED_QUERY)
+    return ["--chat-template", str(path)] if path else []
+
+
+def head_arguments(model: str) -> list[str]:
+    """The flags that make vLLM read a model's score where that model gives it."""
+    other = other_rerankers.find(model)
+    if other is None:
+        overrides = models.RERANKER_OVERRIDES if needs_overrides(model) else {}
+    else:
+        overrides = other.overrides
+    flags = list(other.flags) if other else []
+    return flags + (["--hf-overrides", json.dumps(overrides)] if overrides else [])
+
+
 def needs_overrides(model: str) -> bool:
     """False for a checkpoint already converted to sequence classification."""
     config = Path(model) / "config.json"
@@ -111,6 +139,18 @@ def needs_overrides(model: str) -> bool:
         names = json.loads(config.read_text(encoding="utf-8")).get("architectures") or []
         return "Qwen3ForSequenceClassification" not in names
     return "seq-cls" not in model
+
+
+def _known_flags(words: list[str], facts: versions.VersionFacts) -> list[str]:
+    """The kit's own flags without those, and their values, that this version does not have."""
+    kept: list[str] = []
+    dropping = False
+    for word in words:
+        if word.startswith("--"):
+            dropping = not facts.has(word)
+        if not dropping:
+            kept.append(word)
+    return kept
 
 
 def choose_profile(wanted: str = "auto") -> tuple[str, str]:
@@ -140,31 +180,69 @@ def settings_for(
         name = argument.split("=", 1)[0]
         if name in RESERVED_FLAGS:
             raise InputError(f"{name} cannot be passed on to vLLM here.", hint=RESERVED_FLAGS[name])
-    if machine.installed_vllm() is None:
+    installed = machine.installed_vllm()
+    if installed is None:
         raise SetupError("vLLM is not installed here.", hint="bash scripts/start.sh --setup-only")
+    facts = versions.facts_of(installed[1])
+    if facts.prompt == versions.REFUSED:
+        raise SetupError(
+            f"The installed vLLM {installed[1]} cannot give the official scores.",
+            evidence=facts.refused_because,
+            hint="RERANK_KIT_BUILD=cpu (or gpu, gpu-cuda12) bash scripts/start.sh --setup-only",
+        )
     builder = {"practice": _practice, "cpu": _cpu, "gpu": _gpu}[profile]
-    settings = builder(model, tuple(extra_args))
+    settings = _limited(builder(model, tuple(extra_args)))
     if profile != "practice" and "/" not in settings.model:
         settings = replace(settings, served_name=settings.model)
-    return replace(settings, extra_args=tuple(extra_args))
+    settings = replace(settings, extra_args=tuple(extra_args), vllm_version=installed[1])
+    return _with_cpu_kv_cache(settings, facts) if _on_cpu() else settings
+
+
+def _with_cpu_kv_cache(settings: ServerSettings, facts: versions.VersionFacts) -> ServerSettings:
+    """Older CPU builds accept --kv-cache-memory-bytes and do not read it: they take most of the
+    memory, unless this variable says how many whole GiB."""
+    if facts.cpu_reads_kv_flag:
+        return settings
+    gib = str(-(-settings.kv_cache_memory_bytes // models.GIB))
+    environment = settings.environment | {"VLLM_CPU_KVCACHE_SPACE": gib}
+    return replace(settings, environment=environment)
+
+
+def _limited(settings: ServerSettings) -> ServerSettings:
+    """Within what another reranker can read. An encoder reads a pair in one piece, so one step
+    must hold the longest pair."""
+    other = other_rerankers.find(settings.model)
+    if other is None:
+        return settings
+    length = min(settings.max_model_len, other.max_positions)
+    step = max(settings.max_num_batched_tokens, length) if other.encoder else 0
+    return replace(
+        settings, max_model_len=length,
+        max_num_batched_tokens=step or settings.max_num_batched_tokens,
+    )  # fmt: skip
 
 
 def _on_cpu() -> bool:
     found = machine.installed_vllm()
-    return found is not None and found[0] == "vllm-cpu"
+    return found is not None and (found[0] == "vllm-cpu" or found[1].endswith("+cpu"))
 
 
 #: The CPU build keeps one core for itself and, at its block size of 128, shares no prompt
 #: prefix between the documents of a query. `uni` runs the worker inside the engine process:
-#: one process less to start.
-_CPU_FLAGS = ("--block-size", "32", "--distributed-executor-backend", "uni")
+#: one process less to start (with several workers it would wait for the others for ever).
+_CPU_FLAGS = ("--block-size", "32")
+_ONE_PROCESS = ("--distributed-executor-backend", "uni")
 _CPU_ENVIRONMENT = {"VLLM_CPU_NUM_OF_RESERVED_CPU": "0", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+
+
+def _cpu_flags(extra_args: tuple[str, ...]) -> tuple[str, ...]:
+    return _CPU_FLAGS if _wants_several_gpus(extra_args) else _CPU_FLAGS + _ONE_PROCESS
 
 
 def _practice(model: str | None, extra_args: tuple[str, ...]) -> ServerSettings:
     """Our own tiny model in float32: free, offline, the same scores on every machine."""
     path = models.resolve(model or models.PRACTICE)
-    flags = ("--enforce-eager", *(_CPU_FLAGS if _on_cpu() else ()))
+    flags = ("--enforce-eager", *(_cpu_flags(extra_args) if _on_cpu() else ()))
     offline = {"HF_HUB_OFFLINE": "1"}
     return ServerSettings(
         profile="practice",
@@ -195,7 +273,7 @@ def _cpu(model: str | None, extra_args: tuple[str, ...]) -> ServerSettings:
         kv_cache_memory_bytes=memory.kv_cache_bytes(
             _shape(name), 8192, 4096, 2 if fast_bf16 else 4
         ),
-        flags=_CPU_FLAGS,
+        flags=_cpu_flags(extra_args),
         environment=dict(_CPU_ENVIRONMENT),
     )
 
@@ -264,7 +342,7 @@ def _quantisation(extra_args: tuple[str, ...]) -> str | None:
         if name in ("--quantization", "-q"):
             value = value or (extra_args[place + 1] if place + 1 < len(extra_args) else "")
             try:
-                return models.quantisation_name(value)
+                return quantisation_name(value)
             except InputError:
                 return None
     return None

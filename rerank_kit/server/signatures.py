@@ -48,6 +48,7 @@ class Signature:
     cause: str
     fixes: tuple[FixTemplate, ...]
     needs: re.Pattern[str] | None
+    frames: re.Pattern[str] | None
     source: str
 
 
@@ -158,6 +159,7 @@ def _signature(entry: dict, regex: str) -> Signature:
         cause=entry.get("cause", ""),
         fixes=_fixes(entry),
         needs=re.compile(entry["needs"]) if "needs" in entry else None,
+        frames=re.compile(entry["frames"]) if "frames" in entry else None,
         source=entry["source"],
     )
 

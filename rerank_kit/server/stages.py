@@ -30,7 +30,7 @@ _MILESTONES = (
 )
 _STOP = re.compile(
     r"^\[shutdown\]|^Shutting down$|shutdown triggered|^Finished server process"
-    r"|[Rr]eceived (?:signal )?(?:SIGTERM|SIGINT|15|2)\b|SIGTERM received"
+    r"|^\W*(?:Server )?[Rr]eceived (?:signal )?(?:SIGTERM|SIGINT|15|2)\b|^SIGTERM received\W*$"
 )
 _ORDER = {"": 0, "download": 1, "load": 2, "warmup": 3, "serving": 4}
 _VLLM = re.compile(
@@ -55,6 +55,7 @@ class Progress:
     starts: int = 0
     is_ready: bool = False
     is_stopping: bool = False  # somebody ended a running server
+    has_answered: bool = False  # requests, in what there is of the log
     looks_like_vllm: bool = False
     settings: dict[str, str] = field(default_factory=dict)
     _notes: list[str] = field(default_factory=list)
@@ -67,6 +68,8 @@ class Progress:
             self._read_settings(text)
         if "Supported tasks" in text or "supports multiple tasks" in text:
             self._note(text)
+        if "HTTP/1.1\" 200" in text or "throughput: " in text or "Processed prompts:" in text:
+            self.has_answered = True
         if self.is_ready and _STOP.search(text):
             self.is_stopping = True
         for stage, sign in _MILESTONES:
@@ -82,7 +85,7 @@ class Progress:
         self.looks_like_vllm, self.is_stopping = True, False
         if stage == "start":
             self.starts += 1
-            self.stage, self.is_ready = "download", False
+            self.stage, self.is_ready, self.has_answered = "download", False, False
             self.settings, self._notes = {}, []
             return True
         if stage == "serving":
@@ -105,8 +108,8 @@ class Progress:
 
 #: The name of an exception that ends a traceback, then its message.
 _EXCEPTION = re.compile(
-    r"^(?:E +)?(?P<name>(?:[A-Za-z_][\w<>]*\.)*_?[A-Z]\w*(?:Error|Exception|Interrupt|Exit|Timeout"
-    r"|Failure|OutOfResources|NotFound|Expired|Unavailable|Failed|Warning)|Exception)(?::\s|:?$)"
+    r"^(?:E +|\*\*|`)?(?P<name>(?:[A-Za-z_][\w<>]*\.)*_?[A-Z]\w*"
+    r"(?:Error|Exception|Interrupt|Exit|Timeout|Failure|OutOfResources|NotFound|Expired|Unavailable|Failed|Warning)|Exception)(?::\s|:?$)"
 )
 #: Any other name, where nothing but an exception can stand: after the frames of a traceback.
 _UNUSUAL_EXCEPTION = re.compile(
@@ -124,7 +127,7 @@ def exception_name(text: str, *, after_frames: bool = False) -> str | None:
     return found["name"] if found else None
 
 
-_FRAME = re.compile(r"^\s*File [\"“][^\"”]*[\"”], line \d+(?:, in (?P<function>\S+))?")
+_FRAME = re.compile(r"^\s*File [\"“](?P<file>[^\"”]*)[\"”], line \d+(?:, in (?P<function>\S+))?")
 _TRACEBACK = re.compile(r"Traceback \(most recent call last\)")
 _CHAIN = re.compile(r"During handling of the above exception|direct cause of the following")
 MAX_STREAMS = 64
@@ -141,6 +144,7 @@ def _margin(text: str) -> int:
 class _Trace:
     active: bool = False
     functions: set[str] = field(default_factory=set)
+    files: set[str] = field(default_factory=set)
     code_next: bool = False
     chained: bool = False
     indented: bool = True  # some forums and collectors drop the indentation
@@ -188,6 +192,7 @@ class Traces:
             self.read_until = line.number + TRACE_LINES
             if frame["function"]:
                 trace.functions.add(frame["function"])
+            trace.files.add(frame["file"])
             return True
         if trace is None or not trace.active:
             return False
@@ -204,6 +209,13 @@ class Traces:
         trace = self._open.get(stream)
         return trace.functions if trace else set()
 
+    def passed(self, pattern: re.Pattern[str], stream: str) -> bool:
+        """Whether the newest traceback of a process goes through a matching file or function."""
+        trace = self._open.get(stream)
+        if trace is None:
+            return False
+        return any(pattern.search(place) for place in (*trace.functions, *trace.files))
+
     def chained(self, stream: str) -> bool:
         """Whether the newest traceback says that it follows from the one before it."""
         trace = self._open.get(stream)
@@ -217,39 +229,46 @@ class Traces:
 
 
 _WARMUP_FRAMES = re.compile(
-    r"profile_run|determine_available_memory|determine_num_available_blocks|_dummy\w*run"
-    r"|capture|warm_?up|initialize_kv_cache|_?allocate_kv_cache|initialize_cache|_init_cache"
-    r"|_initialize_kv_caches|_run_warmup|profile_\w+memory|autotune|_allocate\w*"
+    r"profile_\w+|determine_available_memory|determine_num_available_blocks|_dummy\w*run"
+    r"|_?capture\w*|\w*warm_?up\w*|_?initialize_kv_caches?|_?allocate\w*|initialize_cache"
+    r"|_init_cache|autotune\w*"
 )
 _LOAD_FRAMES = re.compile(
     r"load_model|initialize_model|load_weights|_load_\w+|process_weights\w*|make_layers"
     r"|create_weights|init_model|get_model|weight_loader|_initialize_model"
 )
 _RUN_FRAMES = re.compile(
-    r"execute_model|step|run_busy_loop|run_engine_loop|engine_step|run_engine|step_async"
+    r"run_busy_loop|run_engine_loop|engine_step|run_engine|step_async|_process_engine_step"
+    r"|step_with_batch_queue|run_batch|event_loop_\w+|generate|_run_engine"
 )
+#: A calculation, of the trial run or of a request.
+_FORWARD_FRAMES = re.compile(r"forward|execute_model|step|apply|_run_engine|generate|encode|score")
 #: A share of the card in other hands that this server cannot have taken itself.
 OTHERS_SHARE = 0.25
 
 
 def out_of_memory_family(
-    functions: set[str], progress: Progress, numbers: dict[str, float], line: LogLine | None
-) -> str:
-    """Which of the out-of-memory families a CUDA out-of-memory message belongs to.
+    functions: set[str], progress: Progress, numbers: dict[str, float], text: str
+) -> tuple[str, bool]:
+    """Which of the out-of-memory families a CUDA out-of-memory message belongs to, and whether
+    that is sure.
 
     functions: those of its traceback. numbers: total, free, ours and allocated GiB as torch
-    reports them, where the message has them.
+    reports them, where the message has them. text: the message.
     """
     if held_by_others(numbers) > OTHERS_SHARE * numbers.get("total_gib", 1e9):
-        return "gpu_busy"
-    text = line.text if line else ""
+        return "gpu_busy", True
     if any(_WARMUP_FRAMES.fullmatch(f) for f in functions) or "warming up" in text:
-        return "gpu_oom_warmup"
+        return "gpu_oom_warmup", True
     if any(_LOAD_FRAMES.fullmatch(f) for f in functions):
-        return "gpu_oom_load"
-    if progress.is_ready or any(_RUN_FRAMES.fullmatch(f) for f in functions):
-        return "gpu_oom_runtime"
-    return "gpu_oom_warmup" if progress.stage == "warmup" else "gpu_oom_load"
+        return "gpu_oom_load", True
+    if progress.is_ready or progress.has_answered or any(_RUN_FRAMES.fullmatch(f) for f in functions):
+        return "gpu_oom_runtime", True
+    if progress.stage in ("load", "warmup"):
+        return f"gpu_oom_{progress.stage}", True
+    if any(_FORWARD_FRAMES.fullmatch(f) for f in functions) or "private pools" in text:
+        return "gpu_oom_warmup", False
+    return "gpu_oom_load", False
 
 
 def held_by_others(numbers: dict[str, float]) -> float:

@@ -21,6 +21,10 @@ STAGES: tuple[tuple[str, str | None, float], ...] = (
     ("opening the port", r"init engine \(profile|Supported tasks:", 0.95),
     ("scoring a known pair", r"Application startup complete", 0.98),
 )
+#: After one of these lines a start never comes up, but vLLM was seen to live half a minute more.
+_GIVEN_UP = re.compile(
+    r"EngineCore failed to start|Engine core initialization failed|WorkerProc failed to start"
+)
 _PATTERNS = [re.compile(pattern) if pattern else None for _, pattern, _ in STAGES]
 
 
@@ -46,10 +50,12 @@ class StartupReader:
     _offset: int = 0
     _stage: int = 0
     _reached_at: list[float] = field(default_factory=lambda: [0.0])
+    has_given_up: bool = False
 
     def read(self, seconds_elapsed: float) -> Progress:
         """Take in what the log has gained and say where the start is."""
         for line in self._new_lines():
+            self.has_given_up = self.has_given_up or bool(_GIVEN_UP.search(line))
             for place in range(self._stage + 1, len(STAGES)):
                 pattern = _PATTERNS[place]
                 if pattern is not None and pattern.search(line):

@@ -2,7 +2,8 @@
 
 Counts which tokens occur near each other and on both sides of translations, turns the counts into
 positive pointwise mutual information and keeps the strongest directions (singular vectors).
-Tokens that differ only in case or a leading space share their counts and so their vector.
+Tokens that differ only in case or a leading space share their counts and so their vector. Chinese
+is counted twice, by words and by characters, so that a word lies near its characters.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import scipy.sparse as sparse
 import scipy.sparse.linalg
 from tokenizers import Tokenizer
 
+from .sources import HAN
 from .texts import Texts
 
 WINDOW_TOKENS = 6
@@ -21,6 +23,8 @@ PASSAGE_PAIR_WEIGHT = 6.0
 MESSAGE_PAIR_WEIGHT = 6.0
 WORD_PAIR_WEIGHT = 40.0
 TOPIC_PAIR_WEIGHT = 0.3
+CHARACTER_COUNT_WEIGHT = 0.5
+CHARACTERS_IN_A_WORD = 0.35
 
 
 def shared_units(tokenizer: Tokenizer) -> np.ndarray:
@@ -35,6 +39,16 @@ def shared_units(tokenizer: Tokenizer) -> np.ndarray:
     return units
 
 
+def characters_of_words(tokenizer: Tokenizer) -> dict[int, list[int]]:
+    """For every Chinese word among the tokens the ids of its characters."""
+    found = {}
+    for token_id in range(tokenizer.get_vocab_size()):
+        text = tokenizer.decode([token_id])
+        if len(text) > 1 and all(HAN.match(character) for character in text):
+            found[token_id] = [tokenizer.encode(character).ids[0] for character in text]
+    return found
+
+
 class Counter:
     """Collects weighted co-occurrences of units."""
 
@@ -42,12 +56,17 @@ class Counter:
         self.tokenizer = tokenizer
         self.units = shared_units(tokenizer)
         self.size = len(self.units)
+        self.characters = characters_of_words(tokenizer)
         self.entries: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
 
-    def encode(self, texts: list[str]) -> list[np.ndarray]:
-        """Each text as an array of units, with a leading space as inside a prompt."""
+    def encode(self, texts: list[str]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Each text as units, by words and by characters, after a space as inside a prompt."""
         encodings = self.tokenizer.encode_batch([" " + text for text in texts])
-        return [self.units[np.array(item.ids, dtype=int)] for item in encodings]
+        found = []
+        for item in encodings:
+            single = [part for i in item.ids for part in self.characters.get(i, (i,))]
+            found.append(tuple(self.units[np.array(ids, dtype=int)] for ids in (item.ids, single)))
+        return found
 
     def add(self, rows: list[np.ndarray], columns: list[np.ndarray], weights: list) -> None:
         """Add weights at (row, column); the three lists run in parallel."""
@@ -60,24 +79,36 @@ class Counter:
 
     def add_windows(self, texts: list[str]) -> None:
         """Count tokens that stand within a few positions of each other in one text."""
+        encoded = self.encode(texts)
+        self._add_windows([words for words, _ in encoded], 1.0)
+        self._add_windows(
+            [c for words, c in encoded if len(c) > len(words)], CHARACTER_COUNT_WEIGHT
+        )
+
+    def _add_windows(self, texts: list[np.ndarray], share: float) -> None:
         gap = np.full(WINDOW_TOKENS, -1)
-        flat = np.concatenate([part for text in self.encode(texts) for part in (text, gap)])
+        flat = np.concatenate([gap, *(part for text in texts for part in (text, gap))])
         for distance in range(1, WINDOW_TOKENS + 1):
             left, right = flat[:-distance], flat[distance:]
             both = (left >= 0) & (right >= 0)
-            weight = 1.0 if distance <= NEAR_TOKENS else 0.5
+            weight = share * (1.0 if distance <= NEAR_TOKENS else 0.5)
             weights = np.full(int(both.sum()), weight, dtype=np.float32)
             self.add([left[both]], [right[both]], [weights])
 
     def add_pairs(self, lefts: list[str], rights: list[str], weight: float) -> None:
         """Count every token of one text with every token of its partner; long texts weigh less."""
         rows, columns, weights = [], [], []
-        for left, right in zip(self.encode(lefts), self.encode(rights), strict=True):
-            cells = len(left) * len(right)
-            if 0 < cells <= 2_500:
-                rows.append(np.repeat(left, len(right)))
-                columns.append(np.tile(right, len(left)))
-                weights.append(np.full(cells, weight / cells**0.5, dtype=np.float32))
+        for ways in zip(self.encode(lefts), self.encode(rights), strict=True):
+            for (left, right), share in zip(
+                zip(*ways, strict=True), (1.0, CHARACTER_COUNT_WEIGHT), strict=True
+            ):
+                cells = len(left) * len(right)
+                if share < 1.0 and len(left) + len(right) == sum(len(way[0]) for way in ways):
+                    continue
+                if 0 < cells <= 2_500:
+                    rows.append(np.repeat(left, len(right)))
+                    columns.append(np.tile(right, len(left)))
+                    weights.append(np.full(cells, share * weight / cells**0.5, dtype=np.float32))
         if rows:
             self.add(rows, columns, weights)
 
@@ -85,7 +116,7 @@ class Counter:
 def count_everything(texts: Texts, tokenizer: Tokenizer) -> Counter:
     """All co-occurrences of the training texts."""
     counter = Counter(tokenizer)
-    concepts, messages = texts.train_concepts, texts.train_messages
+    concepts, messages = texts.train_concepts + texts.train_searches, texts.train_messages
     running = [f"{c.zh_query}。{c.zh_passage}" for c in concepts]
     running += [f"{c.en_query} . {c.en_passage}" for c in concepts]
     running = running * 2 + [side for pair in messages for side in (pair.zh, pair.en)]
@@ -97,11 +128,12 @@ def count_everything(texts: Texts, tokenizer: Tokenizer) -> Counter:
             pairs = ([getattr(c, side) for c in concepts] for side in (left, right))
             counter.add_pairs(*pairs, PASSAGE_PAIR_WEIGHT)
     for concept_side in ("zh_passage", "en_passage"):
-        passages = [getattr(c, concept_side) for c in concepts]
+        passages = [getattr(c, concept_side) for c in texts.train_concepts]
         for term in ("zh_term", "en_term"):
-            counter.add_pairs([getattr(c, term) for c in concepts], passages, PASSAGE_PAIR_WEIGHT)
+            terms = [getattr(c, term) for c in texts.train_concepts]
+            counter.add_pairs(terms, passages, PASSAGE_PAIR_WEIGHT)
     counter.add_pairs([p.en for p in messages], [p.zh for p in messages], MESSAGE_PAIR_WEIGHT)
-    words = [(c.zh_term, c.en_term) for c in concepts] + [(p.zh, p.en) for p in texts.names]
+    words = [(p.zh, p.en) for p in texts.names]
     for zh, en in texts.glossary:
         synonyms = zh + en
         words += [(a, b) for i, a in enumerate(synonyms) for b in synonyms[i + 1 :]]
@@ -141,6 +173,9 @@ def token_vectors(
     left, strength, _ = scipy.sparse.linalg.svds(matrix, k=dimensions, v0=start)
     order = np.argsort(-strength)
     vectors = left[:, order] * strength[order] ** 0.5
+    vectors = vectors / (np.linalg.norm(vectors, axis=1, keepdims=True) + 1e-6)
+    for word, characters in counter.characters.items():
+        vectors[word] += CHARACTERS_IN_A_WORD * vectors[counter.units[characters]].mean(axis=0)
     vectors = vectors / (np.linalg.norm(vectors, axis=1, keepdims=True) + 1e-6)
     frequency = np.asarray(counts.sum(axis=0)).ravel()
     return vectors[counter.units].astype(np.float32), frequency[counter.units]

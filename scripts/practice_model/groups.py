@@ -1,7 +1,7 @@
 """Makes training groups: one query with some documents, each with a grade.
 
-Grade 2 is what should come first, 1 what is relevant but not as wanted (the other language under
-an instruction), 0 what is irrelevant. Every group is made from training texts only.
+Grade 2 is what should come first, 0 what is irrelevant; only evaluation.py knows a grade between.
+Every group is made from training texts only.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .texts import Concept, Texts
 
 NEGATIVES = 5
 NEGATIVES_BESIDE_LONG_DOCUMENTS = 3
-LONG_SHARE = 0.08
+LONG_SHARE = 0.15
 NEAR_DUPLICATE = 0.5
 HARD_CANDIDATES = 14
 NEIGHBOUR_LINES = 6
@@ -80,6 +80,14 @@ EN_TOPIC_TEXTS = (
 )
 
 
+COMMON_WORDS = frozenset(
+    "the and for with you your are that this from can will not but its has have was were into when "
+    "them they then than it's all any one two out off over under after before while which who how "
+    "what where why each every only also been being more most some such very use used using let "
+    "make makes made may must should would could does did don't too per via".split()
+)
+
+
 class GroupMaker:
     """Draws training groups of many kinds from the training texts with one seeded generator."""
 
@@ -101,21 +109,22 @@ class GroupMaker:
         self.zh_sentences = [m.zh for m in self.messages if len(HAN.findall(m.zh)) >= 9]
         self.zh_sentences += self.passages["zh"].documents * 2
         self.words = texts.glossary + [((pair.zh,), (pair.en,)) for pair in texts.names]
-        self.words += [((c.zh_term,), (c.en_term,)) for c in self.concepts]
+        self.zh_words = {word for zh, _ in texts.glossary for word in zh if len(word) > 1}
         self.topics = [topic for topic in texts.topics if len(topic.words) >= 6]
         self.kinds: dict[Callable[[], Group], float] = {
-            self.concept: 0.36,
-            self.passage_to_passage: 0.05,
-            self.word: 0.10,
-            self.message: 0.11,
+            self.concept: 0.20,
+            self.search: 0.06,
+            self.passage_to_passage: 0.07,
+            self.keywords: 0.12,
+            self.word: 0.07,
+            self.word_in_text: 0.13,
+            self.message: 0.17,
             self.topic: 0.03,
-            self.span_of_passage: 0.12,
-            self.chinese_phrase: 0.07,
+            self.span_of_passage: 0.08,
+            self.chinese_phrase: 0.03,
             self.docstring: 0.03,
-            self.preferred_language: 0.10,
+            self.code: 0.01,
         }
-        if texts.train_code:
-            self.kinds[self.preferred_code] = 0.03
 
     def group(self) -> Group:
         """One group of a random kind, sometimes with long documents."""
@@ -189,6 +198,79 @@ class GroupMaker:
         negatives = self.concept_negatives(concept, query, target)
         documents = [getattr(self.concepts[i], f"{target}_passage") for i in negatives]
         return self.graded(query, [getattr(concept, f"{target}_passage"), *documents])
+
+    def search(self) -> Group:
+        """A search and passages, in the same language or the other one."""
+        right, *rest = self.random.sample(self.texts.train_searches, 3)
+        source, target = (self.random.choice(("zh", "en")) for _ in range(2))
+        query = getattr(right, f"{source}_query")
+        passages = self.passages[target].documents
+        others = [getattr(other, f"{target}_passage") for other in rest]
+        others += self.random.sample(passages, NEGATIVES - len(others))
+        return self.graded(query, [getattr(right, f"{target}_passage"), *others])
+
+    def keywords(self) -> Group:
+        """A few words of a text, and the text in the other language (at times in the same)."""
+        source, target = self.random.choice(
+            (("zh", "en"), ("en", "zh"), ("zh", "en"), ("en", "zh"), ("zh", "zh"), ("en", "en"))
+        )
+        if self.random.random() < 0.4:
+            sides, position = self.message_sides, self.random.randrange(len(self.messages))
+        else:
+            sides, position = self.passages, self.random.randrange(len(self.concepts))
+        query = self.some_words(sides[source].documents[position], source)
+        pool = sides[target].documents
+        hard = sides[source].hard_negatives(query, position)
+        hard = [i for i in hard if bm25.overlap(pool[i], pool[position]) < NEAR_DUPLICATE]
+        negatives = self.others(len(pool), position, hard, hard_share=0.3)
+        return self.graded(query, [pool[position], *(pool[i] for i in negatives)])
+
+    def some_words(self, text: str, language: str) -> str:
+        """One to five of the text's words that say something, in their order."""
+        if language == "zh":
+            words, start = [], 0
+            while start < len(text) - 1:
+                ends = [n for n in (4, 3, 2) if text[start : start + n] in self.zh_words]
+                if ends:
+                    words.append(text[start : start + ends[0]])
+                start += ends[0] if ends else 1
+        else:
+            words = [w for w in re.findall(r"[A-Za-z]{3,}", text) if w.lower() not in COMMON_WORDS]
+        if not words:
+            return text
+        count = min(len(words), self.random.choice((1, 2, 2, 3, 3, 4, 5)))
+        chosen = sorted(self.random.sample(range(len(words)), count))
+        joint = self.random.choice(("", " ", "")) if language == "zh" else " "
+        return joint.join(words[i] for i in chosen)
+
+    def word_in_text(self) -> Group:
+        """Words of the dictionary, and a passage into which their translations were put."""
+        count = self.random.choice((1, 2, 2, 3))
+        source, target = self.random.choice(((0, 1), (1, 0), (0, 1), (1, 0), (0, 0), (1, 1)))
+        entries = self.random.sample(self.words, count)
+        query = (" " if source else "").join(self.random.choice(e[source]) for e in entries)
+        if count == 1 and self.random.random() < 0.5:
+            templates = [t for t in (EN_QUERIES if source else ZH_QUERIES) if t.count("{}") == 1]
+            query = self.random.choice(templates).format(query)
+        language = "en" if target else "zh"
+        passages = self.random.sample(self.passages[language].documents, NEGATIVES + 1)
+        documents = []
+        for number, passage in enumerate(passages):
+            put = entries if number == 0 else self.random.sample(self.words, count)
+            if number == 1 and count > 1:
+                put = [entries[0], *put[1:]]
+            documents.append(self.with_words(passage, [self.random.choice(e[target]) for e in put]))
+        return self.graded(query, documents)
+
+    def with_words(self, passage: str, words: list[str]) -> str:
+        """The passage with words put in: between English words, at Chinese punctuation."""
+        if HAN.search(passage):
+            parts, joint = re.split("(?<=[，。；：、])", passage), ""
+        else:
+            parts, joint = passage.split(), " "
+        for word in words:
+            parts.insert(self.random.randint(0, len(parts)), word)
+        return joint.join(parts)
 
     def word(self) -> Group:
         """A few words and a list that holds their translations or synonyms."""
@@ -317,38 +399,12 @@ class GroupMaker:
         documents = [pool.documents[i] for i in [position, *negatives]]
         return self.graded(head, documents)
 
-    def preferred_language(self) -> Group:
-        """The same answer in both languages; the instruction decides which comes first."""
-        concept = self.random.choice(self.concepts)
-        query = self.query_of(concept)
-        aim = self.random.choices(
-            (instructions.PREFER_CHINESE, instructions.PREFER_ENGLISH, instructions.DEFAULT),
-            (0.42, 0.42, 0.16),
-        )[0]
-        grades = {
-            instructions.PREFER_CHINESE: [2, 1],
-            instructions.PREFER_ENGLISH: [1, 2],
-            instructions.DEFAULT: [2, 2],
-        }[aim]
-        documents = [concept.zh_passage, concept.en_passage]
-        negatives = self.concept_negatives(concept, query, self.random.choice(("zh", "en")))
-        for i in negatives[: NEGATIVES - 1]:
-            language = self.random.choice(("zh", "en"))
-            documents.append(getattr(self.concepts[i], f"{language}_passage"))
-        grades += [0] * (len(documents) - 2)
-        return Group(query, documents, grades, self.random.choice(instructions.TRAINED[aim]))
-
-    def preferred_code(self) -> Group:
-        """Code and prose about one task; the instruction decides whether code comes first."""
-        item, *others = self.random.sample(self.texts.train_code, NEGATIVES)
+    def code(self) -> Group:
+        """A task, and code or prose that solves it."""
+        item, *others = self.random.sample(self.texts.train_code, NEGATIVES + 1)
         query = self.random.choice((item.zh_query, item.en_query))
-        wants_code = self.random.random() < 0.75
-        aim = instructions.PREFER_CODE if wants_code else instructions.DEFAULT
-        documents, grades = [item.code, item.prose], [2, 1 if wants_code else 2]
-        for other in others:
-            documents.append(self.random.choice((other.code, other.prose)))
-            grades.append(0)
-        return Group(query, documents, grades, self.random.choice(instructions.TRAINED[aim]))
+        documents = [self.random.choice((i.code, i.prose)) for i in (item, *others)]
+        return self.graded(query, documents)
 
     # Finishing touches
 
@@ -362,8 +418,6 @@ class GroupMaker:
         """The same group with every document inside text about something else."""
         kept = self.random.sample(range(1, len(group.documents)), NEGATIVES_BESIDE_LONG_DOCUMENTS)
         kept = [0, *sorted(kept)]
-        if len(group.grades) > 1 and group.grades[1] > 0 and 1 not in kept:
-            kept.insert(1, 1)
         longest = self.random.choice((120, 250, 500, 1000, 1800))
         documents = [self.inside_filler(group.documents[i], longest) for i in kept]
         grades = [group.grades[i] for i in kept]

@@ -3,6 +3,8 @@
 Everything is split before anything is learnt, tokenizer and embeddings included:
 "test" is measured once at the end, "validation" serves choices, "train" is all the rest.
 The split follows a hash of the English side, so adding a line moves no other line.
+Held out are sentences: queries, passages, messages. Words are not: the dictionary (glossary,
+topics, the names of all concepts) is learnt whole, as a person who searches knows the words.
 """
 
 from __future__ import annotations
@@ -10,15 +12,20 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from . import sources
 from .sources import Docstring, Pair
 
 DATA_FOLDER = Path(__file__).resolve().parents[1] / "practice_data"
-CONCEPT_PERCENT = 8
-MESSAGE_PERCENT = 5
+# Percent of the lines in test and in validation.
+CONCEPT_PERCENT = (8, 8)
+MESSAGE_PERCENT = (5, 5)
+CODE_PERCENT = (15, 0)
+SEARCH_PERCENT = (60, 20)
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,20 @@ class Concept:
 
     def texts(self) -> tuple[str, ...]:
         """The sentences (not the terms) that must not leak from one split into another."""
+        return self.zh_query, self.en_query, self.zh_passage, self.en_passage
+
+
+@dataclass(frozen=True)
+class Search:
+    """What somebody types and a passage that answers it in ordinary words, in both languages."""
+
+    zh_query: str
+    en_query: str
+    zh_passage: str
+    en_passage: str
+
+    def texts(self) -> tuple[str, ...]:
+        """All of it must not leak from one split into another."""
         return self.zh_query, self.en_query, self.zh_passage, self.en_passage
 
 
@@ -59,11 +80,14 @@ class Topic:
 
 @dataclass(frozen=True)
 class Texts:
-    """All texts by use; only what is under `train_*`, glossary, names and topics is learnt from."""
+    """All texts by use; learnt from is what is under `train_*`, and all that is not split."""
 
     train_concepts: list[Concept]
     validation_concepts: list[Concept]
     test_concepts: list[Concept]
+    train_searches: list[Search]
+    validation_searches: list[Search]
+    test_searches: list[Search]
     train_messages: list[Pair]
     validation_messages: list[Pair]
     test_messages: list[Pair]
@@ -81,12 +105,12 @@ def normal_form(text: str) -> str:
     return re.sub(r"[\W_]+", "", text.lower())
 
 
-def split_of(key: str, percent: int) -> str:
-    """train, validation or test, decided by the key alone."""
+def split_of(key: str, percent: tuple[int, int]) -> str:
+    """train, validation or test, decided by the key alone; the percent of test and validation."""
     bucket = int(hashlib.sha256(normal_form(key).encode()).hexdigest(), 16) % 100
-    if bucket < percent:
+    if bucket < percent[0]:
         return "test"
-    return "validation" if bucket < 2 * percent else "train"
+    return "validation" if bucket < sum(percent) else "train"
 
 
 def read_concepts() -> list[Concept]:
@@ -101,6 +125,18 @@ def read_concepts() -> list[Concept]:
                 raise ValueError(f"{path.name} line {number}: 6 filled columns expected")
             concepts.append(Concept(path.stem, number, *columns))
     return concepts
+
+
+def read_searches() -> list[Search]:
+    """Every line of searches/*.tsv; a line with the wrong number of columns is an error."""
+    searches = []
+    for path in sorted((DATA_FOLDER / "searches").glob("*.tsv")):
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            columns = [column.strip() for column in line.split("\t")]
+            if len(columns) != 4 or not all(columns):
+                raise ValueError(f"{path.name} line {number}: 4 filled columns expected")
+            searches.append(Search(*columns))
+    return searches
 
 
 def read_glossary() -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
@@ -146,9 +182,9 @@ def read_sanity() -> list[dict]:
     return json.loads((DATA_FOLDER / "sanity.json").read_text(encoding="utf-8"))
 
 
-def kept_out_texts(concepts: list[Concept], messages: list[Pair]) -> set[str]:
+def kept_out_texts(items: list[Concept | Search], messages: list[Pair]) -> set[str]:
     """Normal forms of all held-out sentences, and of all sanity samples."""
-    forbidden = {normal_form(text) for concept in concepts for text in concept.texts()}
+    forbidden = {normal_form(text) for item in items for text in item.texts()}
     forbidden |= {normal_form(side) for pair in messages for side in (pair.zh, pair.en)}
     for sample in read_sanity():
         forbidden |= {normal_form(text) for text in [sample["query"], *sample["documents"]]}
@@ -170,12 +206,17 @@ def split_concepts(concepts: list[Concept]) -> dict[str, list[Concept]]:
     return parts
 
 
-def split_messages(messages: list[Pair]) -> dict[str, list[Pair]]:
-    """Messages by split, after their English side."""
-    parts: dict[str, list[Pair]] = {"train": [], "validation": [], "test": []}
-    for pair in messages:
-        parts[split_of(pair.en, MESSAGE_PERCENT)].append(pair)
+def split_by(items: list, key: Callable[[Any], str], percent: tuple[int, int]) -> dict[str, list]:
+    """Items by split, after a text of each."""
+    parts: dict[str, list] = {"train": [], "validation": [], "test": []}
+    for item in items:
+        parts[split_of(key(item), percent)].append(item)
     return parts
+
+
+def terms_of(concepts: dict[str, list[Concept]]) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """The names of all concepts, held out or not, as lines of the dictionary."""
+    return [((c.zh_term,), (c.en_term,)) for part in concepts.values() for c in part]
 
 
 def load_third_party(cache_file: Path) -> dict:
@@ -198,39 +239,49 @@ def load_texts(cache_file: Path | None) -> Texts:
     nothing: dict = {"messages": [], "names": [], "docstrings": []}
     third_party = load_third_party(cache_file) if cache_file else nothing
     concepts = split_concepts(read_concepts())
-    messages = split_messages(third_party["messages"])
-    held_out_concepts = concepts["validation"] + concepts["test"]
-    forbidden = kept_out_texts(held_out_concepts, messages["validation"] + messages["test"])
-    terms = {normal_form(t) for c in held_out_concepts for t in (c.zh_term, c.en_term)}
-    closed = forbidden | terms
+    messages = split_by(third_party["messages"], lambda pair: pair.en, MESSAGE_PERCENT)
+    searches = split_by(read_searches(), lambda search: search.en_query, SEARCH_PERCENT)
+    code = split_by(read_code(), lambda item: item.en_query, CODE_PERCENT)
+    held_out = concepts["validation"] + concepts["test"]
+    held_out += searches["validation"] + searches["test"]
+    forbidden = kept_out_texts(held_out, messages["validation"] + messages["test"])
+    sentences = kept_out_texts(held_out, [])
 
     def allowed(*sides: str) -> bool:
-        return not any(normal_form(side) in closed for side in sides)
+        return not any(normal_form(side) in forbidden for side in sides)
 
-    taught = {normal_form(t) for c in concepts["train"] for t in (c.zh_term, c.en_term)}
+    def may_be_a_word(*sides: str) -> bool:
+        return not any(normal_form(side) in sentences for side in sides)
+
+    glossary = [*read_glossary(), *terms_of(concepts)]
+    glossary = [(zh, en) for zh, en in glossary if may_be_a_word(*zh, *en)]
+    topics = [
+        Topic(topic.name, tuple(pair for pair in topic.words if may_be_a_word(*pair)))
+        for topic in read_topics()
+    ]
+    taught = {normal_form(word) for zh, en in glossary for word in (*zh, *en)}
+    taught |= {normal_form(word) for t in topics for pair in t.words for word in pair}
 
     def untaught(pairs: list[Pair]) -> list[Pair]:
-        """Held-out messages that are no name of a trained concept (some are single words)."""
+        """Held-out messages that are no word of the dictionary (some are single words)."""
         return [p for p in pairs if not {normal_form(p.zh), normal_form(p.en)} & taught]
 
-    code = read_code()
-    test_code = [item for item in code if split_of(item.en_query, 15) == "test"]
     texts = Texts(
         train_concepts=[c for c in concepts["train"] if allowed(*c.texts())],
         validation_concepts=concepts["validation"],
         test_concepts=concepts["test"],
+        train_searches=[item for item in searches["train"] if allowed(*item.texts())],
+        validation_searches=searches["validation"],
+        test_searches=searches["test"],
         train_messages=[pair for pair in messages["train"] if allowed(pair.zh, pair.en)],
         validation_messages=untaught(messages["validation"]),
         test_messages=untaught(messages["test"]),
         docstrings=[item for item in third_party["docstrings"] if allowed(item.head, item.body)],
-        glossary=[(zh, en) for zh, en in read_glossary() if allowed(*zh, *en)],
+        glossary=glossary,
         names=[pair for pair in third_party["names"] if allowed(pair.zh, pair.en)],
-        topics=[
-            Topic(topic.name, tuple(pair for pair in topic.words if allowed(*pair)))
-            for topic in read_topics()
-        ],
-        train_code=[item for item in code if item not in test_code],
-        test_code=test_code,
+        topics=topics,
+        train_code=code["train"],
+        test_code=code["test"],
         counts={},
     )
     fields = {name: value for name, value in vars(texts).items() if isinstance(value, list)}
@@ -240,9 +291,8 @@ def load_texts(cache_file: Path | None) -> Texts:
 
 def training_sentences(texts: Texts) -> list[str]:
     """Every sentence, name and word that tokenizer, embeddings or model learn from."""
-    sentences = [text for concept in texts.train_concepts for text in concept.texts()]
-    for concept in texts.train_concepts:
-        sentences += [concept.zh_term, concept.en_term]
+    own = texts.train_concepts + texts.train_searches
+    sentences = [text for item in own for text in item.texts()]
     for pair in texts.train_messages + texts.names:
         sentences += [pair.zh, pair.en]
     for item in texts.docstrings:

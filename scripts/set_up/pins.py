@@ -106,7 +106,7 @@ def _resolve(
         "--python-platform",
         "x86_64-manylinux_2_28",
     ]
-    for extra in ("notebooks", "test", build):
+    for extra in ("notebooks", "search", "test", build):
         command += ["--extra", extra]
     command.append("pyproject.toml")
     if build == "cpu":

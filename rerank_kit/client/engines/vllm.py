@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from rerank_kit.client import dialect as dialects
+from rerank_kit.client.dialect import Dialect
 from rerank_kit.client.engines.base import (
     Answer,
     Batch,
@@ -23,8 +25,13 @@ from rerank_kit.errors import ResponseError, WrongServerError
 
 
 class Vllm:
+    """dialect: what this server's version understands; None until the first request asks it."""
+
     name = "vllm"
     one_query_per_request = False
+
+    def __init__(self, dialect: Dialect | None = None) -> None:
+        self.dialect = dialect
 
     def describe(self, transport: Transport) -> ServedModel:
         """From GET /v1/models; nothing is known behind a router that does not pass it on."""
@@ -35,23 +42,20 @@ class Vllm:
         return served_model(listed, transport.root)
 
     def score(self, transport: Transport, batch: Batch) -> Answer:
-        answer = transport.post("/v1/score", self.body(batch))
+        if self.dialect is None:
+            self.dialect = dialects.ask(transport)
+        self.dialect, pairs = dialects.prepared(
+            self.dialect, transport, batch.pairs, batch.instruction, batch.max_tokens_per_doc
+        )
+        body = {
+            "model": batch.model,
+            **self.dialect.body(pairs, batch.instruction, batch.max_tokens_per_doc),
+            "use_activation": False if batch.raw_scores else None,
+        }
+        answer = transport.post("/v1/score", body)
         rows = rows_of(answer, "data", len(batch.pairs))
         scores = scores_in_order(rows, len(batch.pairs), "score")
         return Answer(scores, tokens_of(answer))
-
-    def body(self, batch: Batch) -> dict[str, Any]:
-        """One query and many documents where the query is shared (it travels once), else as
-        many queries as documents."""
-        shared = batch.only_query
-        return {
-            "model": batch.model,
-            "queries": [shared] if shared is not None else [query for query, _ in batch.pairs],
-            "documents": [document for _, document in batch.pairs],
-            "instruction": batch.instruction,
-            "max_tokens_per_doc": batch.max_tokens_per_doc,
-            "use_activation": False if batch.raw_scores else None,
-        }
 
 
 def served_model(listed: Any, root: str) -> ServedModel:

@@ -1,0 +1,144 @@
+"""What a server understands: asked once per client, so that every version reads one prompt.
+
+vLLM's score request grew over the years. What each version does with it is in versions.json,
+observed on real servers; here a request is worded so that the model reads the official prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rerank_kit import prompt, versions
+from rerank_kit.client.cutting import cut_to_tokens
+from rerank_kit.client.transport import Transport
+from rerank_kit.errors import (
+    BadRequestError,
+    RequestError,
+    RequestTimeout,
+    ResponseError,
+    UnreachableError,
+)
+from rerank_kit.samples import KNOWN_DOCUMENTS, KNOWN_MARGIN, KNOWN_QUERY
+
+Pairs = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How to word a score request for one server. The default is what vLLM 0.32 understands,
+    and what is sent to a server that does not say its version."""
+
+    version: str = ""
+    prompt: str = versions.BY_TEMPLATE
+    score_fields: tuple[str, str] = ("queries", "documents")
+    limits_documents: bool = True
+    reads_marks: bool = False  # verified: its chat template finds a marked instruction
+
+    def body(
+        self, pairs: Pairs, instruction: str | None = None, max_tokens_per_doc: int | None = None
+    ) -> dict[str, Any]:
+        """The fields of a /v1/score request for these pairs."""
+        queries = [query for query, _ in pairs]
+        documents = [document for _, document in pairs]
+        fields: dict[str, Any] = {}
+        if self.prompt == versions.BY_CLIENT:
+            heads_and_tails = [prompt.render_halves(*pair, instruction) for pair in pairs]
+            queries = [head for head, _ in heads_and_tails]
+            documents = [tail for _, tail in heads_and_tails]
+        elif self.prompt == versions.BY_MARKED_QUERY:
+            if self.reads_marks:
+                queries = [prompt.mark_instruction(query, instruction) for query in queries]
+        else:
+            fields["instruction"] = instruction
+            if len(set(queries)) == 1:
+                queries = queries[:1]  # one query for all the documents: it travels once
+        if self.limits_documents:
+            fields["max_tokens_per_doc"] = max_tokens_per_doc
+        return {self.score_fields[0]: queries, self.score_fields[1]: documents, **fields}
+
+
+def ask(transport: Transport) -> Dialect:
+    """The dialect of a server: one GET /version. A server that does not answer it (another
+    engine, a proxy that lets only /v1 through) is spoken to like the newest vLLM."""
+    try:
+        answer = transport.get("/version")
+    except (UnreachableError, RequestTimeout):
+        raise
+    except RequestError:
+        return Dialect()
+    version = answer.get("version") if isinstance(answer, dict) else None
+    if not isinstance(version, str):
+        return Dialect()
+    facts = versions.facts_of(version)
+    dialect = Dialect(version, facts.prompt, facts.score_fields, facts.limits_documents)
+    if facts.prompt == versions.REFUSED:
+        raise BadRequestError(
+            f"vLLM {version} cannot give the official scores.", evidence=facts.refused_because,
+            hint="use a newer vLLM: rerank-kit launch on a set-up made by scripts/start.sh",
+        )
+    if facts.prompt == versions.BY_CLIENT:
+        _verify_client_prompt(transport, dialect)
+    return dialect
+
+
+def prepared(
+    dialect: Dialect, transport: Transport, pairs: Pairs, instruction: str | None,
+    max_tokens_per_doc: int | None,
+) -> tuple[Dialect, Pairs]:
+    """What has to be known or done before a request can be worded: that an old server's
+    template finds the instruction (asked once, and only when there is an instruction to find
+    or a query that could be taken for one), and the cut that it cannot make itself."""
+    marks = [query for query, _ in pairs if query.startswith(prompt.MARK)]
+    if dialect.prompt == versions.BY_MARKED_QUERY and not dialect.reads_marks:
+        if instruction or marks:
+            dialect = _verify_marks(transport, dialect, needed=bool(instruction))
+    if max_tokens_per_doc and not dialect.limits_documents:
+        cuts = {text: cut_to_tokens(transport, text, max_tokens_per_doc) for _, text in pairs}
+        pairs = [(query, cuts[text]) for query, text in pairs]
+    return dialect, pairs
+
+
+def _verify_marks(transport: Transport, dialect: Dialect, needed: bool) -> Dialect:
+    """Let the server show the prompt of a marked query. An instruction that the model would
+    read as part of the query is refused, never sent."""
+    query = prompt.mark_instruction("q", "Zebra")
+    messages = [{"role": "query", "content": query}, {"role": "document", "content": "d"}]
+    evidence = "its chat template does not look for an instruction in the query"
+    try:
+        answer = transport.post("/tokenize", {"messages": messages, "return_token_strs": True})
+        seen = "".join(answer["token_strs"])
+    except (RequestError, KeyError, TypeError) as error:
+        seen, evidence = "", f"its prompt cannot be seen: {error}"
+    # Byte-level tokens: "Ġ" stands for a space, "Ċ" for a newline.
+    if "<Instruct>: Zebra\n<Query>: q\n" in seen.replace("Ġ", " ").replace("Ċ", "\n"):
+        return replace(dialect, reads_marks=True)
+    if not needed:
+        return dialect
+    raise BadRequestError(
+        f"vLLM {dialect.version} passes no instruction on to the model, and this server's "
+        "template cannot find one in the query.",
+        evidence=evidence,
+        hint="start it with `rerank-kit launch`, or with the template that "
+        "`rerank-kit launch --print` shows there",
+    )
+
+
+def _verify_client_prompt(transport: Transport, dialect: Dialect) -> None:
+    body = dialect.body([(KNOWN_QUERY, text) for text in KNOWN_DOCUMENTS])
+    answer = transport.post("/v1/score", body)
+    try:
+        right, wrong = sorted(answer["data"], key=lambda row: row["index"])
+        margin = float(right["score"]) - float(wrong["score"])
+    except (KeyError, TypeError, ValueError):
+        raise ResponseError("The answer to /v1/score holds no scores.") from None
+    if margin < KNOWN_MARGIN:
+        raise BadRequestError(
+            f"vLLM {dialect.version} does not read the official prompt here, so its scores "
+            "would be wrong.",
+            evidence=f"a right answer scores {right['score']:.3f}, a wrong one "
+            f"{wrong['score']:.3f}",
+            hint="serve Qwen3-Reranker with the overrides that `rerank-kit launch --print` "
+            "shows, or use a newer vLLM",
+        )

@@ -1,0 +1,44 @@
+"""Checks for the exercises of the course, one file per notebook: each replies "pass" or a hint,
+never the answer."""
+
+from rerank_kit.exercises.first_ranking import check_best_question, check_my_document_wins
+from rerank_kit.exercises.into_your_stack import check_addresses, check_hits
+from rerank_kit.exercises.outcome import PASS
+from rerank_kit.exercises.start_here import check_forgotten_machine, check_profiles
+from rerank_kit.exercises.two_stage_search import check_depth, check_enough_queries
+from rerank_kit.exercises.what_the_model_reads import (
+    check_official_prompt,
+    check_threshold,
+    mystery_prompts,
+)
+from rerank_kit.exercises.when_things_break import (
+    check_cause_line,
+    check_families,
+    check_length_for_cache,
+)
+from rerank_kit.exercises.will_it_fit import (
+    check_beside,
+    check_kv_of_one_pair,
+    check_largest_that_fits,
+)
+
+__all__ = [
+    "PASS",
+    "check_addresses",
+    "check_beside",
+    "check_best_question",
+    "check_cause_line",
+    "check_depth",
+    "check_enough_queries",
+    "check_families",
+    "check_forgotten_machine",
+    "check_hits",
+    "check_kv_of_one_pair",
+    "check_largest_that_fits",
+    "check_length_for_cache",
+    "check_my_document_wins",
+    "check_official_prompt",
+    "check_profiles",
+    "check_threshold",
+    "mystery_prompts",
+]

@@ -1,0 +1,3 @@
+"""What a check replies: this word, or a hint, never the answer."""
+
+PASS = "pass"
