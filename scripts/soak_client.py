@@ -150,6 +150,8 @@ def soak(options: argparse.Namespace) -> dict[str, object]:
             due = options.requests * (kills + 1) // (options.kills + 1)
             if kills < options.kills and len(tally.answers) >= due and server.record:
                 os.killpg(server.record.pid, signal.SIGKILL)
+                while server.record.is_alive():  # until then a launch would attach to it
+                    time.sleep(0.05)
                 kills += 1
                 print(f"kill {kills}: after {len(tally.answers):,} answers", flush=True)
                 server = launch("practice", port=port, timeout_seconds=600)
