@@ -124,8 +124,8 @@ def test_clients_that_cannot_be_made(settings_given: dict[str, Any]) -> None:
         assert secret not in str(caught.value)
 
 
-@pytest.mark.parametrize("host", ["a" * 300, "..", "-", "xn--", "nowhere.invalid", "a..b"])
-def test_hosts_that_no_network_knows(host: str) -> None:
+@pytest.mark.parametrize("host", ["a" * 300, "..", "a..b", "." * 80])
+def test_hosts_that_cannot_be_called(host: str) -> None:
     with pytest.raises((errors.InputError, errors.UnreachableError)) as caught:
         Transport(f"http://{host}", retries=0, timeout_seconds=5).get("/health")
     assert is_clear(caught.value)

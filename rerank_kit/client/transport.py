@@ -161,7 +161,8 @@ class Transport:
                 content = read_body(response, began + seconds)
         except (requests.exceptions.InvalidURL, LocationValueError, UnicodeError) as error:
             raise InputError(
-                f"{self.root!r} is not an address that can be called.", evidence=str(error)[:200]
+                f"{self.root[:80]!r} is not an address that can be called.",
+                evidence=str(error)[:200],
             ) from None
         except requests.exceptions.SSLError as error:
             raise UnreachableError(
