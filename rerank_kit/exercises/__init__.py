@@ -3,6 +3,11 @@ never the answer."""
 
 from rerank_kit.exercises.first_ranking import check_best_question, check_my_document_wins
 from rerank_kit.exercises.into_your_stack import check_addresses, check_hits
+from rerank_kit.exercises.out_of_memory import (
+    check_first_remedies,
+    check_longest_pair,
+    check_options_fit,
+)
 from rerank_kit.exercises.outcome import PASS
 from rerank_kit.exercises.start_here import check_forgotten_machine, check_profiles
 from rerank_kit.exercises.two_stage_search import check_depth, check_enough_queries
@@ -31,13 +36,16 @@ __all__ = [
     "check_depth",
     "check_enough_queries",
     "check_families",
+    "check_first_remedies",
     "check_forgotten_machine",
     "check_hits",
     "check_kv_of_one_pair",
     "check_largest_that_fits",
     "check_length_for_cache",
+    "check_longest_pair",
     "check_my_document_wins",
     "check_official_prompt",
+    "check_options_fit",
     "check_profiles",
     "check_threshold",
     "mystery_prompts",
