@@ -16,8 +16,8 @@ from rerank_kit.samples import SAMPLES
 
 SAMPLE = SAMPLES[0]
 COMMANDS = (
-    "check", "plan", "launch", "status", "logs", "stop", "rank", "search", "evaluate", "doctor",
-    "diagnose", "demo", "budget",
+    "check", "plan", "launch", "status", "logs", "stop", "rank", "search", "evaluate", "judge",
+    "doctor", "diagnose", "demo", "budget",
 )  # fmt: skip
 
 

@@ -400,6 +400,26 @@ def test_a_verdict_from_unlabelled_texts(reranker: Reranker, tmp_path: Path) -> 
         Judging.prepare(search, ["x"], path=path)
 
 
+def test_judge_command_goes_on_where_it_stopped(server: Server, tmp_path: Path) -> None:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for document in shipped("shop").documents[:12]:
+        (folder / f"{document.id}.md").write_text(
+            f"# {document.title}\n{document.text}", encoding="utf-8"
+        )
+    session, page = tmp_path / "session.json", tmp_path / "verdict.html"
+    words = ("judge", "--folder", str(folder), "--session", str(session), "--count", "3")
+    begun = cli(*words, input="5\nnonsense\n2\nu\n1\nq\n")
+    assert begun.returncode == 0, begun.stderr
+    assert "is none of these" in begun.stdout and "kept in" in begun.stdout
+    assert json.loads(cli(*words, "--json").stdout)["judged"] == 2
+    ended = cli(*words, "--report", str(page), "--price-per-hour", "0.4", input="4\n" * 60)
+    assert ended.returncode == 0, ended.stderr
+    assert "Not yet known" in ended.stdout and "too few queries" in ended.stdout
+    assert "291.84 a month" in ended.stdout  # 0.4 x 24 x 30.4
+    assert "Not yet known" in page.read_text(encoding="utf-8")
+
+
 def test_proposed_queries_come_from_the_texts_and_stay_the_same() -> None:
     documents = shipped("shop").documents
     queries = propose_queries(documents, 12)
