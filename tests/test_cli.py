@@ -17,6 +17,7 @@ from rerank_kit.samples import SAMPLES
 SAMPLE = SAMPLES[0]
 COMMANDS = (
     "check", "plan", "launch", "status", "logs", "stop", "rank", "score", "search", "evaluate",
+    "judge",
     "doctor", "diagnose", "demo", "budget",
 )  # fmt: skip
 
