@@ -31,7 +31,7 @@ def _tokenizer(folder: Path, *, joins_pairs: bool) -> None:
         )
     PreTrainedTokenizerFast(
         tokenizer_object=made, cls_token=start, sep_token=end, eos_token=end,
-        pad_token="<|endoftext|>", model_max_length=512,
+        pad_token="<|endoftext|>", model_max_length=8192,
     ).save_pretrained(folder)  # fmt: skip
 
 
