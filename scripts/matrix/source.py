@@ -12,7 +12,7 @@ from typing import Any
 
 from rerank_kit import versions
 
-_PROTOCOL = r"entrypoints/(pooling/scor\w*/protocol|openai/protocol)\.py$"
+_PROTOCOL = r"entrypoints/(pooling/(scor\w*|base)/protocol|openai/protocol)\.py$"
 _SCORING = (
     r"entrypoints/(pooling/scor\w*/(utils|io_processor)|score_utils|openai/serving_score)\.py$"
 )
@@ -37,7 +37,7 @@ def _facts(wheel: zipfile.ZipFile, flags: tuple[str, ...]) -> dict[str, Any]:
         return "\n".join(wheel.read(name).decode("utf-8", "replace") for name in names)
 
     protocol, scoring = text(_PROTOCOL), text(_SCORING)
-    protocol = protocol[max(protocol.find("class Score"), 0) :]
+    protocol = protocol[max(protocol.find("class ScoreRequest(OpenAIBaseModel)"), 0) :]
     known = text(_FLAGS)
     template = bool(re.search(r"(score|chat)_template: str \| None", scoring))
     field = "instruction:" in protocol
