@@ -49,7 +49,7 @@ def _facts(wheel: zipfile.ZipFile, flags: tuple[str, ...]) -> dict[str, Any]:
         prompt = versions.BY_CLIENT
     return {
         "prompt": prompt,
-        **({"why": "its scoring joins no finished prompt"} if prompt == versions.REFUSED else {}),
+        **({"why": "it tokenises query and document apart; not run yet"} if prompt == versions.REFUSED else {}),
         "score_fields": ["queries", "documents"] if "queries:" in protocol else
                         ["text_1", "text_2"],
         "score_template": template,
