@@ -12,6 +12,7 @@ from typing import Any
 
 from rerank_kit import versions
 
+_APART = "it tokenises query and document apart; not run yet"
 _PROTOCOL = r"entrypoints/(pooling/(scor\w*|base)/protocol|openai/protocol)\.py$"
 _SCORING = (
     r"entrypoints/(pooling/scor\w*/(utils|io_processor)|score_utils|openai/serving_score)\.py$"
@@ -49,7 +50,7 @@ def _facts(wheel: zipfile.ZipFile, flags: tuple[str, ...]) -> dict[str, Any]:
         prompt = versions.BY_CLIENT
     return {
         "prompt": prompt,
-        **({"why": "it tokenises query and document apart; not run yet"} if prompt == versions.REFUSED else {}),
+        **({"why": _APART} if prompt == versions.REFUSED else {}),
         "score_fields": ["queries", "documents"] if "queries:" in protocol else
                         ["text_1", "text_2"],
         "score_template": template,
