@@ -28,6 +28,7 @@ class VersionFacts:
     prompt: str
     score_fields: tuple[str, str]
     limits_documents: bool  # max_tokens_per_doc cuts the document before the prompt is made
+    gives_raw_scores: bool  # use_activation=False gives yes minus no, before the sigmoid
     cpu_reads_kv_flag: bool  # the CPU build sizes its KV cache by --kv-cache-memory-bytes
     lacks: frozenset[str]
     refused_because: str = ""
@@ -65,6 +66,7 @@ def _row(values: dict[str, Any]) -> VersionFacts:
         prompt=values["prompt"],
         score_fields=(first, second),
         limits_documents=bool(values.get("limits_documents")),
+        gives_raw_scores=bool(values.get("raw_scores", True)),
         cpu_reads_kv_flag=bool(values.get("cpu_reads_kv_flag")),
         lacks=frozenset(values.get("lacks", ())),
         refused_because=values.get("why", "") if values["prompt"] == REFUSED else "",

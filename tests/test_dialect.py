@@ -97,6 +97,7 @@ def test_the_halves_for_servers_without_templates_join_to_the_prompt() -> None:
 
 def test_a_new_server_is_asked_once_and_sent_nothing_strange(server: Server) -> None:
     client = Reranker(server.url)
+    client.served  # noqa: B018 - what the server is: asked before, for all engines alike
     sent: list[requests.PreparedRequest] = []
     client.transport._session.hooks["response"].append(
         lambda response, *_, **__: sent.append(response.request)
@@ -126,8 +127,8 @@ def test_an_instruction_that_would_be_read_as_query_is_refused(server: Server) -
     """This live server's template knows no marks. Without an instruction nothing is refused."""
     transport = Transport(server.url)
     with pytest.raises(errors.BadRequestError, match="passes no instruction on"):
-        dialect.prepared(MARKED, transport, [("q", "d")], WORDING, None)
-    same, _ = dialect.prepared(MARKED, transport, [("q", "d")], None, None)
+        dialect.verified(MARKED, transport, [("q", "d")], WORDING)
+    same = dialect.verified(MARKED, transport, [("q", "d"), (FORGED[0], "d")], None)
     assert not same.reads_marks
     assert same.body([(FORGED[0], "d")]) == {"queries": [FORGED[0]], "documents": ["d"]}
 
@@ -156,7 +157,7 @@ def test_a_cut_made_here_scores_like_the_cut_that_vllm_makes(
     pairs = [("when does the warranty end", neutralise(text)[0]) for text in CUT_TEXTS]
     theirs = reranker.score(pairs, max_tokens_per_doc=limit)
     transport = Transport(server.url)
-    _, ours = dialect.prepared(MARKED, transport, pairs, None, limit)
+    ours = dialect.cut(MARKED, transport, pairs, limit)
     assert all(len(text) < len(before) for (_, text), (_, before) in zip(ours, pairs, strict=True))
     assert reranker.score(ours) == pytest.approx(theirs, abs=TOLERANCE)
 

@@ -34,6 +34,7 @@ class Dialect:
     prompt: str = versions.BY_TEMPLATE
     score_fields: tuple[str, str] = ("queries", "documents")
     limits_documents: bool = True
+    gives_raw_scores: bool = True
     reads_marks: bool = False  # verified: its chat template finds a marked instruction
 
     def body(
@@ -48,7 +49,7 @@ class Dialect:
             queries = [head for head, _ in heads_and_tails]
             documents = [tail for _, tail in heads_and_tails]
         elif self.prompt == versions.BY_MARKED_QUERY:
-            if self.reads_marks:
+            if self.reads_marks or instruction:
                 queries = [prompt.mark_instruction(query, instruction) for query in queries]
         else:
             fields["instruction"] = instruction
@@ -72,7 +73,9 @@ def ask(transport: Transport) -> Dialect:
     if not isinstance(version, str):
         return Dialect()
     facts = versions.facts_of(version)
-    dialect = Dialect(version, facts.prompt, facts.score_fields, facts.limits_documents)
+    dialect = Dialect(
+        version, facts.prompt, facts.score_fields, facts.limits_documents, facts.gives_raw_scores
+    )
     if facts.prompt == versions.REFUSED:
         raise BadRequestError(
             f"vLLM {version} cannot give the official scores.", evidence=facts.refused_because,
@@ -83,21 +86,32 @@ def ask(transport: Transport) -> Dialect:
     return dialect
 
 
-def prepared(
+def verified(
     dialect: Dialect, transport: Transport, pairs: Pairs, instruction: str | None,
-    max_tokens_per_doc: int | None,
-) -> tuple[Dialect, Pairs]:
-    """What has to be known or done before a request can be worded: that an old server's
-    template finds the instruction (asked once, and only when there is an instruction to find
-    or a query that could be taken for one), and the cut that it cannot make itself."""
-    marks = [query for query, _ in pairs if query.startswith(prompt.MARK)]
+    raw_scores: bool = False,
+) -> Dialect:
+    """What has to be known before a request can be worded: that an old server's template finds
+    the instruction. Asked once, and only when there is an instruction to find or a query that
+    could be taken for one."""
+    if raw_scores and not dialect.gives_raw_scores:
+        raise BadRequestError(
+            f"vLLM {dialect.version} gives no raw scores.",
+            hint="use the relevance scores, or a newer vLLM",
+        )
     if dialect.prompt == versions.BY_MARKED_QUERY and not dialect.reads_marks:
-        if instruction or marks:
-            dialect = _verify_marks(transport, dialect, needed=bool(instruction))
-    if max_tokens_per_doc and not dialect.limits_documents:
-        cuts = {text: cut_to_tokens(transport, text, max_tokens_per_doc) for _, text in pairs}
-        pairs = [(query, cuts[text]) for query, text in pairs]
-    return dialect, pairs
+        if instruction or any(query.startswith(prompt.MARK) for query, _ in pairs):
+            return _verify_marks(transport, dialect, needed=bool(instruction))
+    return dialect
+
+
+def cut(
+    dialect: Dialect, transport: Transport, pairs: Pairs, max_tokens_per_doc: int | None
+) -> Pairs:
+    """The pairs as they are sent: documents cut here, for a server that does not do it."""
+    if not max_tokens_per_doc or dialect.limits_documents:
+        return pairs
+    cuts = {text: cut_to_tokens(transport, text, max_tokens_per_doc) for _, text in pairs}
+    return [(query, cuts[text]) for query, text in pairs]
 
 
 def _verify_marks(transport: Transport, dialect: Dialect, needed: bool) -> Dialect:

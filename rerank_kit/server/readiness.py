@@ -41,16 +41,26 @@ def check_scores(reranker: Reranker, settings: ServerSettings) -> None:
             abs(score - answer.score) for score, answer in zip(scores, answers, strict=True)
         )
         if worst > allowed:
-            raise _wrong(f"a known pair is off by {worst:.4f} (allowed {allowed})")
+            raise _wrong(f"a known pair is off by {worst:.4f} (allowed {allowed})", scores)
         return
     good, bad = reranker.score([(KNOWN_QUERY, text) for text in KNOWN_DOCUMENTS])
     if good - bad < KNOWN_MARGIN:
-        raise _wrong(f"a right answer scores {good:.3f}, a wrong one {bad:.3f}")
+        raise _wrong(f"a right answer scores {good:.3f}, a wrong one {bad:.3f}", [good, bad])
 
 
-def _wrong(evidence: str) -> LaunchError:
+def _wrong(evidence: str, scores: list[float]) -> LaunchError:
+    hint = "check that no flag of yours changes the template, the overrides or the precision"
+    if is_headless(scores):
+        hint = (
+            "the yes/no head is empty: a checkpoint whose output head was left out or quantised "
+            '(its quantization_config must ignore "lm_head" and "score"), or the 8B on a vLLM '
+            "before 0.11.2; serve the original weights"
+        )
     return LaunchError(
-        "The server is up, but its scores are wrong.",
-        evidence=evidence,
-        hint="check that no flag of yours changes the template, the overrides or the precision",
+        "The server is up, but its scores are wrong.", evidence=evidence, hint=hint
     )
+
+
+def is_headless(scores: list[float]) -> bool:
+    """Every pair at 0.5: the sigmoid of an output head that is all zeros."""
+    return bool(scores) and all(abs(score - 0.5) < 1e-3 for score in scores)

@@ -69,6 +69,11 @@ def _name_the_platform(python: Path, version: str) -> None:
 
 def installed(python: Path, *names: str) -> dict[str, str]:
     """The versions of these packages in that environment."""
-    code = "import importlib.metadata as m, sys\nfor n in sys.argv[1:]: print(n, m.version(n))"
+    code = (
+        "import importlib.metadata as m, sys\n"
+        "found = {d.metadata['Name']: d.version for d in m.distributions()}\n"
+        "for name in sys.argv[1:]:\n"
+        "    if name in found: print(name, found[name])"
+    )
     done = subprocess.run([str(python), "-c", code, *names], text=True, capture_output=True)
     return dict(line.split(" ", 1) for line in done.stdout.splitlines())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Protocol
 
 import requests
@@ -40,8 +41,7 @@ def observe(url: str, recipe: Recipe) -> dict[str, Any]:
     def agrees(pairs: Any, told: str | None, **extra: Any) -> bool:
         """Do the scores of these wire texts equal the recipe's for PAIRS?"""
         seen = _scores(url, fields, pairs, **extra)
-        official = [recipe.score(query, text, told) for query, text in PAIRS]
-        return _equal(seen, official)
+        return _equal(seen, _official(recipe, told))
 
     marked = [(mark_instruction(query, INSTRUCTION), text) for query, text in PAIRS]
     halves = [render_halves(query, text) for query, text in PAIRS]
@@ -52,6 +52,7 @@ def observe(url: str, recipe: Recipe) -> dict[str, Any]:
         "marked_query": agrees(marked, INSTRUCTION),
         "client_prompt": agrees(halves, None) and agrees(told_halves, INSTRUCTION),
         "limits_documents": _limits_documents(url, fields, recipe),
+        "raw_scores": _gives_raw_scores(url, fields, recipe),
         "rerank_route": _reranks(url),
         "tokenize_roles": _tokenizes_roles(url),
         "errors": _errors(url, fields),
@@ -90,6 +91,21 @@ def _limits_documents(url: str, fields: tuple[str, str], recipe: Recipe) -> bool
     query = PAIRS[0][0]
     seen = _scores(url, fields, [(query, LONG)], max_tokens_per_doc=LIMIT_TOKENS)
     return _equal(seen, [recipe.score(query, cut)])
+
+
+def _gives_raw_scores(url: str, fields: tuple[str, str], recipe: Recipe) -> bool:
+    """Is use_activation=False honoured? Compared where the prompt is right by the client."""
+    pairs = PAIRS if _equal(_scores(url, fields, PAIRS), _official(recipe)) else [
+        render_halves(query, text) for query, text in PAIRS
+    ]  # fmt: skip
+    raw = _scores(url, fields, pairs, use_activation=False)
+    return raw is not None and _equal(
+        [1 / (1 + math.exp(-score)) for score in raw], _official(recipe)
+    )
+
+
+def _official(recipe: Recipe, told: str | None = None) -> list[float]:
+    return [recipe.score(query, text, told) for query, text in PAIRS]
 
 
 def _reranks(url: str) -> bool:

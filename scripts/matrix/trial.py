@@ -7,11 +7,14 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from rerank_kit import versions
+import requests
+
+from rerank_kit import registry, versions
 
 from .observe import INSTRUCTION, LIMIT_TOKENS, LONG, PAIRS, TOLERANCE, Recipe, observe
 
@@ -105,26 +108,8 @@ class Trial:
     def _prove(self, row: dict[str, Any], recipe: Recipe) -> dict[str, Any]:
         """Launch as a user would, known answer checked, and score through the client."""
         url, _ = self._launch(row, checked=True)
-        asked = {
-            "url": url, "pairs": PAIRS, "instruction": INSTRUCTION, "long": (PAIRS[0][0], LONG),
-            "limit": LIMIT_TOKENS,
-        }  # fmt: skip
-        seen = json.loads(self._say("SCORES", [str(self.python), "-c", _CLIENT], asked))
-        offsets = recipe.tokenizer(LONG, return_offsets_mapping=True, add_special_tokens=False)
-        cut = LONG[: offsets["offset_mapping"][LIMIT_TOKENS - 1][1]]
-        official = [
-            [recipe.score(*pair) for pair in PAIRS],
-            [recipe.score(*pair, INSTRUCTION) for pair in PAIRS],
-            [recipe.score(PAIRS[0][0], cut)],
-        ]
-        worst = [
-            max(abs(a - b) for a, b in zip(one, other, strict=True))
-            for one, other in zip(seen, official, strict=True)
-        ]
-        if max(worst) > TOLERANCE:
-            raise RuntimeError(f"through the client the scores are off by {worst}")
-        names = ("known_answer", "instruction", "document_limit")
-        return {"client_error": dict(zip(names, (float(f"{w:.1e}") for w in worst), strict=True))}
+        command = [str(self.python), "-c", _CLIENT]
+        return _client_error(json.loads(self._say("SCORES", command, _asked(url))), recipe)
 
     def _lacks(self) -> list[str]:
         script = Path(__file__).with_name("flags.py")
@@ -154,6 +139,51 @@ class Trial:
         failed = [line for line in done.stdout.splitlines() if line.startswith("FAILED ")]
         tail = (failed or done.stderr.strip().splitlines() or ["no output"])[-1]
         raise RuntimeError(tail.removeprefix("FAILED "))
+
+
+def _asked(url: str) -> dict[str, Any]:
+    """What the client is asked to score, for _CLIENT."""
+    return {
+        "url": url, "pairs": PAIRS, "instruction": INSTRUCTION, "long": (PAIRS[0][0], LONG),
+        "limit": LIMIT_TOKENS,
+    }  # fmt: skip
+
+
+def _client_error(seen: list[list[float]], recipe: Recipe) -> dict[str, Any]:
+    """How far the client's scores are from the recipe's. RuntimeError beyond the tolerance."""
+    offsets = recipe.tokenizer(LONG, return_offsets_mapping=True, add_special_tokens=False)
+    cut = LONG[: offsets["offset_mapping"][LIMIT_TOKENS - 1][1]]
+    official = [
+        [recipe.score(*pair) for pair in PAIRS],
+        [recipe.score(*pair, INSTRUCTION) for pair in PAIRS],
+        [recipe.score(PAIRS[0][0], cut)],
+    ]
+    worst = [
+        max(abs(a - b) for a, b in zip(one, other, strict=True))
+        for one, other in zip(seen, official, strict=True)
+    ]
+    if max(worst) > TOLERANCE:
+        raise RuntimeError(f"through the client the scores are off by {worst}")
+    names = ("known_answer", "instruction", "document_limit")
+    return {"client_error": dict(zip(names, (float(f"{w:.1e}") for w in worst), strict=True))}
+
+
+def row_of_running_server(url: str, recipe: Recipe) -> dict[str, Any]:
+    """The row of the version that runs at url, started by the kit in this environment."""
+    version = requests.get(f"{url}/version", timeout=60).json()["version"]
+    log = next(Path(one.log_path) for one in registry.living() if one.url == url)
+    script = Path(__file__).with_name("flags.py")
+    done = subprocess.run([sys.executable, str(script), *FLAGS], text=True, capture_output=True)
+    lacks = done.stdout.split("FLAGS ", 1)[1].splitlines()[0]
+    row = {"version": version, "lacks": json.loads(lacks), "starts": True, **observe(url, recipe)}
+    row["cpu_reads_kv_flag"] = _kv_cache_is_as_asked(log)
+    row["prompt"], why = _prompt_of(row)
+    if row["prompt"] == versions.REFUSED:
+        return row | {"why": why}
+    command = [sys.executable, "-c", _CLIENT]
+    asked = subprocess.run(command, input=json.dumps(_asked(url)), text=True, capture_output=True)
+    seen = json.loads(asked.stdout.split("SCORES ", 1)[1])
+    return row | _client_error(seen, recipe)
 
 
 def _kv_cache_is_as_asked(log: Path) -> bool:

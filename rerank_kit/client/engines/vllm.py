@@ -7,6 +7,7 @@ name). Both routes render the same prompt and give the same scores.
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from rerank_kit.client import dialect as dialects
@@ -32,6 +33,7 @@ class Vllm:
 
     def __init__(self, dialect: Dialect | None = None) -> None:
         self.dialect = dialect
+        self._asking = threading.Lock()
 
     def describe(self, transport: Transport) -> ServedModel:
         """From GET /v1/models; nothing is known behind a router that does not pass it on."""
@@ -42,20 +44,26 @@ class Vllm:
         return served_model(listed, transport.root)
 
     def score(self, transport: Transport, batch: Batch) -> Answer:
-        if self.dialect is None:
-            self.dialect = dialects.ask(transport)
-        self.dialect, pairs = dialects.prepared(
-            self.dialect, transport, batch.pairs, batch.instruction, batch.max_tokens_per_doc
-        )
+        dialect = self._dialect_for(transport, batch)
+        pairs = dialects.cut(dialect, transport, batch.pairs, batch.max_tokens_per_doc)
         body = {
             "model": batch.model,
-            **self.dialect.body(pairs, batch.instruction, batch.max_tokens_per_doc),
+            **dialect.body(pairs, batch.instruction, batch.max_tokens_per_doc),
             "use_activation": False if batch.raw_scores else None,
         }
         answer = transport.post("/v1/score", body)
         rows = rows_of(answer, "data", len(batch.pairs))
         scores = scores_in_order(rows, len(batch.pairs), "score")
         return Answer(scores, tokens_of(answer))
+
+    def _dialect_for(self, transport: Transport, batch: Batch) -> Dialect:
+        """Asked once for all threads: requests of one call are sent side by side."""
+        with self._asking:
+            known = self.dialect if self.dialect is not None else dialects.ask(transport)
+            self.dialect = dialects.verified(
+                known, transport, batch.pairs, batch.instruction, batch.raw_scores
+            )
+            return self.dialect
 
 
 def served_model(listed: Any, root: str) -> ServedModel:
