@@ -28,7 +28,7 @@ def test_every_family_has_a_patient() -> None:
 @pytest.mark.parametrize("case", all_cases(), ids=lambda case: f"{case.group}-{case.family}")
 def test_what_is_shown_is_short_and_keeps_the_cause(case: Case) -> None:
     shown = case.excerpt
-    assert len(shown.splitlines()) <= 40 and max(map(len, shown.splitlines())) <= 84
+    assert len(shown.splitlines()) <= 40 and max(map(len, shown.splitlines())) <= 76
     assert not re.search(r"pid|\d\d:\d\d:\d\d", shown)
     for item in diagnose(case.lines).evidence:
         words = without_stamps(case.lines[item.line - 1]).split()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-EXCERPT_COLUMNS = 84
+EXCERPT_COLUMNS = 76
 _PROCESS = re.compile(r"^\((?P<name>\w+) pid=\d+\)\s?")
 _STAMP = re.compile(r"^(?P<level>[A-Z]+) \d\d-\d\d \d\d:\d\d:\d\d \[?(?P<file>[\w.]+):\d+\] ")
 
