@@ -70,7 +70,8 @@ class Judging:
     ) -> Judging:  # fmt: skip
         """Search every query in both ways and mix the results.
 
-        against: the old way; None is the recall of search on its own. path: a file in which judgements are kept, so that an interrupted session goes on.
+        against: the old way; None is the recall of search on its own. path: a file in which
+        judgements are kept, so that an interrupted session goes on.
         """
         if search.reranker is None:
             raise InputError("There is nothing to compare: this search has no reranker.")
@@ -101,7 +102,8 @@ class Judging:
             raise InputError("There are no queries to judge.", hint="propose_queries(documents)")
         chance.shuffle(results)
         facts = {
-            "before": (against or Search(search.recall)).name, "after": search.name, "model": search.reranker.model,
+            "before": (against or Search(search.recall)).name, "after": search.name,
+            "model": search.reranker.model,
             "depth": str(depth), "documents": str(len(search.documents)),
         }  # fmt: skip
         times = {
@@ -180,7 +182,7 @@ class Judging:
         judged, rows = set(self.judged_queries), []
         for one in self._results:
             if one.query in judged:
-                gains = {key: grade - 1 for key, grade in self._grades[one.query].items()}
+                gains = {key: grade - 1 for key, grade in self._grades.get(one.query, {}).items()}
                 shown = max(len(one.before), len(one.after))
                 ideal = _discounted(sorted(gains.values(), reverse=True)[:shown])
                 rows.append((
@@ -201,7 +203,7 @@ class Judging:
 
     def nothing_found(self) -> int:
         """Judged queries for which neither way brought anything better than grade 2."""
-        return sum(max(self._grades[query].values(), default=1) <= 2
+        return sum(max(self._grades.get(query, {}).values(), default=1) <= 2
                    for query in self.judged_queries)  # fmt: skip
 
     def _order_of(self, query: str) -> list[str]:
