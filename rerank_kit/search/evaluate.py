@@ -12,7 +12,7 @@ from rerank_kit.errors import InputError
 from rerank_kit.memory.show import aligned
 from rerank_kit.search.labelled import Labelled, Query
 from rerank_kit.search.measures import MEASURES, Difference, difference, measure
-from rerank_kit.search.pipeline import DEPTH, Search
+from rerank_kit.search.pipeline import DEPTH, Search, check_baseline
 
 #: The measure that decides, because it looks at the whole first page and at all grades.
 MAIN_MEASURE = "nDCG@10"
@@ -168,6 +168,7 @@ def compare(
             "There is nothing to compare: this search has no reranker.",
             hint="give it one, or name the other search: compare(..., against=...)",
         )
+    check_baseline(search, against)
     _check_same(labelled, search, against)
     with _bar(len(labelled.queries) * (2 if against else 1), progress) as step:
         after = run(labelled, search, depth, relevant_from, step)

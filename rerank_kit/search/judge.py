@@ -18,7 +18,7 @@ from pathlib import Path
 from rerank_kit.errors import FileInputError, InputError
 from rerank_kit.registry import read_json_object, write_json
 from rerank_kit.search.measures import Difference, difference
-from rerank_kit.search.pipeline import DEPTH, Search
+from rerank_kit.search.pipeline import DEPTH, Search, check_baseline
 
 #: Results of each way that are judged: what people look at before they try another query.
 SHOWN = 5
@@ -65,15 +65,17 @@ class Judging:
 
     @classmethod
     def prepare(
-        cls, search: Search, queries: Sequence[str], *, depth: int = DEPTH, shown: int = SHOWN,
-        path: str | Path | None = None, seed: int = 0,
+        cls, search: Search, queries: Sequence[str], *, against: Search | None = None,
+        depth: int = DEPTH, shown: int = SHOWN, path: str | Path | None = None, seed: int = 0,
     ) -> Judging:  # fmt: skip
         """Search every query in both ways and mix the results.
 
-        path: a file in which judgements are kept, so that an interrupted session goes on.
+        against: the old way; None is the recall of search on its own. path: a file in which
+        judgements are kept, so that an interrupted session goes on.
         """
         if search.reranker is None:
             raise InputError("There is nothing to compare: this search has no reranker.")
+        check_baseline(search, against)
         if path is not None and Path(path).exists():
             raise FileInputError(
                 f"{path} exists already.",
@@ -82,9 +84,11 @@ class Judging:
         chance = random.Random(seed)
         results, texts, recall_ms, rerank_ms = [], {}, [], []
         for query in dict.fromkeys(query.strip() for query in queries if query.strip()):
-            # One search serves both: the rank before reranking is part of the result.
             found = search.run(query, depth, None)
-            recalled = sorted(found, key=lambda one: one.recall_rank)[:shown]
+            if against is None:  # the rank before reranking is part of the result
+                recalled = sorted(found, key=lambda one: one.recall_rank)[:shown]
+            else:
+                recalled = list(against.run(query, depth, shown))
             before = [one.document.id for one in recalled]
             after = [one.document.id for one in found[:shown]]
             order = list(dict.fromkeys(before + after))
@@ -98,7 +102,8 @@ class Judging:
             raise InputError("There are no queries to judge.", hint="propose_queries(documents)")
         chance.shuffle(results)
         facts = {
-            "before": search.recall.name, "after": search.name, "model": search.reranker.model,
+            "before": (against or Search(search.recall)).name, "after": search.name,
+            "model": search.reranker.model,
             "depth": str(depth), "documents": str(len(search.documents)),
         }  # fmt: skip
         times = {
@@ -177,7 +182,7 @@ class Judging:
         judged, rows = set(self.judged_queries), []
         for one in self._results:
             if one.query in judged:
-                gains = {key: grade - 1 for key, grade in self._grades[one.query].items()}
+                gains = {key: grade - 1 for key, grade in self._grades.get(one.query, {}).items()}
                 shown = max(len(one.before), len(one.after))
                 ideal = _discounted(sorted(gains.values(), reverse=True)[:shown])
                 rows.append((
@@ -198,7 +203,7 @@ class Judging:
 
     def nothing_found(self) -> int:
         """Judged queries for which neither way brought anything better than grade 2."""
-        return sum(max(self._grades[query].values(), default=1) <= 2
+        return sum(max(self._grades.get(query, {}).values(), default=1) <= 2
                    for query in self.judged_queries)  # fmt: skip
 
     def _order_of(self, query: str) -> list[str]:

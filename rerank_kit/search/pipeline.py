@@ -11,7 +11,7 @@ from rerank_kit.client.ranking import clip
 from rerank_kit.client.reranker import Reranker
 from rerank_kit.errors import InputError
 from rerank_kit.search.documents import Document
-from rerank_kit.search.recall import Recall
+from rerank_kit.search.recall import Everything, Recall
 
 #: How many candidates the reranker looks at when nothing is said.
 DEPTH = 50
@@ -167,3 +167,12 @@ class Search:
             query, tuple(found[:top_n]), len(chosen), self.recall.name, ranking.model,
             recall_ms, rerank_ms, tuple(notes),
         )  # fmt: skip
+
+
+def check_baseline(search: Search, against: Search | None) -> None:
+    """Raises InputError where recall on its own is no ranking that could be compared with."""
+    if against is None and isinstance(search.recall, Everything):
+        raise InputError(
+            "Everything is no ranking: on its own it returns the documents in their own order.",
+            hint="name what to compare with: against=Search(Bm25(documents))",
+        )
