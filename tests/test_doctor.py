@@ -129,7 +129,7 @@ def test_every_fault_is_named_and_nothing_else(
         ("template one newline short", "official_prompt", "one newline short"),
         ("two newlines between fields", "official_prompt", "trained with one"),
         ("template only in the tokenizer", "official_prompt", "no chat template is used"),
-        ("no template", "official_prompt", "glued together, 19 tokens instead of the 84"),
+        ("no template", "official_prompt", "glued together"),
         ("no overrides", "reranks", "embeddings"),
         ("generate runner", "reranks", "text generator"),
         ("swapped classifier tokens", "yes_no_order", "swapped"),
