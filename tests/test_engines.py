@@ -18,9 +18,8 @@ from rerank_kit import Reranker, Server, errors
 from rerank_kit.client import engines
 from rerank_kit.client.transport import Transport
 
-#: Shapes: sgl-project/sglang serving_rerank.py (RerankResponse) and its /v1/models;
-#: huggingface/text-embeddings-inference docs/openapi.json (/info, /rerank);
-#: michaelfeil/infinity infinity_server.py (/models, /rerank). Read 2026-11-21.
+#: Shapes as the projects describe them (what of it was read: the docstrings of the adapters);
+#: none was captured from a live server.
 PUBLISHED: dict[str, dict[str, Any]] = {
     "sglang": {
         "/v1/models": {"data": [{"id": "Qwen/Qwen3-Reranker-0.6B", "owned_by": "sglang",

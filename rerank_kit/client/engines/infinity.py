@@ -1,8 +1,8 @@
 """Infinity: POST /rerank {"model", "query", "documents", "raw_scores", "return_documents"} ->
 {"results": [{"relevance_score", "index", "document"}], "usage"}. No field for an instruction.
 
-Read in michaelfeil/infinity (infinity_server's RerankInput and ReRankResult; checked 2026-11-21);
-not run against a live server here.
+The request's fields as the public client package (infinity_client, InfinityRerank of
+langchain-community) uses them; the server's source was not read and no live server was asked.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """SGLang: POST /v1/rerank with one query; the instruction's field is called `instruct`; the answer
 is a bare list of {"score", "document", "index", "meta_info"}, sorted by score.
 
-Read in sgl-project/sglang (python/sglang/srt/entrypoints/openai/protocol.py, V1RerankReqInput,
-and serving_rerank.py; checked 2026-11-21); not run against a live SGLang: it needs a GPU.
+After sgl-project/sglang: an older serving_rerank.py was read, of newer versions only the request
+class V1RerankReqInput (2026-11-21). Not run against a live SGLang: it needs a GPU.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 list of {"index", "score"}. It has no field for an instruction, and takes at most
 max_client_batch_size texts (GET /info; 32 by default).
 
-Read in its published API (huggingface.github.io/text-embeddings-inference, checked 2026-11-21);
-not run against a live server here.
+After descriptions of its request fields (2026-11-21); its source was not read and no live server
+was asked.
 """
 
 from __future__ import annotations
