@@ -176,6 +176,7 @@ def write_model(shape: Shape, folder: Path) -> None:
     """A model folder without weights: the configuration and the practice model's tokenizer."""
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(models.practice_model_dir() / name, folder / name)
+    practice = json.loads((models.practice_model_dir() / "config.json").read_text("utf-8"))
     config = {
         "architectures": ["Qwen3ForCausalLM"],
         "model_type": "qwen3",
@@ -193,7 +194,7 @@ def write_model(shape: Shape, folder: Path) -> None:
         "rms_norm_eps": 1e-06,
         "rope_theta": 1000000.0,
         "attention_bias": False,
-        "eos_token_id": 14312,
+        "eos_token_id": practice["eos_token_id"],
     }
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
 

@@ -81,6 +81,9 @@ def record_model(out: Path, profile: str, model: str, speed_seconds: float) -> b
     }
     open_steps = [step for step in steps if not _is_done(out / f"{name}-{step}.json")]
     good = True
+    for step in steps:
+        if step not in open_steps:
+            print(f"{name + '-' + step:<32} recorded before")
     if open_steps:
         started = time.monotonic()
         try:

@@ -16,7 +16,10 @@ from transformers import (
     XLMRobertaConfig,
 )
 
-from rerank_kit.models import practice_model_dir
+from rerank_kit.models import facts_of, practice_model_dir
+
+#: That of the practice model, whose tokenizer they all use.
+VOCABULARY = facts_of("practice").vocabulary
 
 
 def _tokenizer(folder: Path, *, joins_pairs: bool) -> None:
@@ -40,7 +43,7 @@ def bge_reranker_v2_m3(folder: Path, query: str, documents: tuple[str, ...]) -> 
     """Make it; return the scores of its own recipe."""
     torch.manual_seed(1)
     config = XLMRobertaConfig(
-        vocab_size=14336, hidden_size=64, num_hidden_layers=2, num_attention_heads=4,
+        vocab_size=VOCABULARY, hidden_size=128, num_hidden_layers=2, num_attention_heads=2,
         intermediate_size=128, max_position_embeddings=8194, type_vocab_size=1, num_labels=1,
         pad_token_id=1, initializer_range=0.2,
     )  # fmt: skip
@@ -63,8 +66,8 @@ def mxbai_rerank_base_v2(
     """Make it; return the scores of its own recipe."""
     torch.manual_seed(1)
     config = Qwen2Config(
-        vocab_size=14336, hidden_size=64, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, intermediate_size=128, max_position_embeddings=4096,
+        vocab_size=VOCABULARY, hidden_size=128, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, intermediate_size=128, max_position_embeddings=4096,
         initializer_range=0.2, tie_word_embeddings=True,
     )  # fmt: skip
     model = AutoModelForCausalLM.from_config(config).eval()
