@@ -4,7 +4,8 @@ vLLM runs its engine in a second process, which first imports the main module of
 again: with `python -m vllm.entrypoints.openai.api_server` that is the whole web server, which the
 engine never uses. Here the main module is this small one. And Python's garbage collector, which
 walks over everything again and again while thousands of modules are imported, comes more rarely.
-Nothing else differs: the same code runs with the same flags.
+Nothing else differs: the same code runs with the same flags. Measured on two idle cores, three
+pairs in turn: the practice server is ready in 17.2 s (median) instead of 21.7 s.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import gc
 import runpy
 import sys
 
-#: Objects between two collections; Python's 700 costs a quarter of the import's time.
+#: Objects between two collections (Python's own number is 700).
 OBJECTS_BETWEEN_COLLECTIONS = 100_000
 
 gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS, 10, 10)  # also in the engine's process
