@@ -39,6 +39,7 @@ LIMIT_SECONDS = 900.0  # never reached where anything works, however busy the ma
 MOMENT_SECONDS = 60.0
 #: A vLLM whose parent died ends by itself within this time, or it is called an orphan.
 OWN_END_SECONDS = 30.0
+INTENT_GRACE_SECONDS = 5.0  # registry.py
 LAUNCH = [sys.executable, "-m", "rerank_kit", "launch", "--profile", "practice"]
 
 
@@ -178,6 +179,11 @@ class Playground:
             time.sleep(0.1)
         problems = [f"orphan: pid {one.pid} {_words(one)}" for one in self.processes()]
         problems += [f"port {port} is not free" for port in self.ports if not _is_free(port)]
+        if list((self.state / "servers").glob("*.json")):
+            # A launcher killed before it started anything leaves the intent, which the next look
+            # after its grace removes (registry.py).
+            time.sleep(INTENT_GRACE_SECONDS + 0.5)
+            self.command("status")
         left = [path for path in self.state.rglob("*") if path.suffix in (".json", ".tmp")]
         keep = ("start_times.json", "remedies.json")
         problems += [f"state: {path.name}" for path in left if path.name not in keep]
