@@ -367,6 +367,16 @@ def record_of(pid: int, created: float, **changes: object) -> ServerRecord:
     return ServerRecord(**fields)  # type: ignore[arg-type]
 
 
+def test_stop_makes_no_log_where_there_was_none(
+    own_state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    record = record_of(2**22 - 7, 0.0, log_path="gone.log")
+    record.save()
+    assert stop_record(record).stopped
+    assert not (tmp_path / "gone.log").exists()
+
+
 def test_stale_records_are_forgotten(own_state: Path) -> None:
     """After a reboot the pid is gone or belongs to somebody else: never signal it."""
     me = psutil.Process()

@@ -122,8 +122,13 @@ def stop_record(record: ServerRecord) -> StopReport:
     with contextlib.suppress(SetupError, OSError):  # also with a full disk
         if record.path.exists():
             record.save()
-            with open(record.log_path, "a", encoding="utf-8") as log:
-                log.write(f"{STOPPED_ON_REQUEST}\n")
+            # No O_CREAT: a log that somebody removed, or a record that never had one, must not make
+            # a new file wherever the stop happens to run.
+            log = os.open(record.log_path, os.O_WRONLY | os.O_APPEND)
+            try:
+                os.write(log, f"{STOPPED_ON_REQUEST}\n".encode())
+            finally:
+                os.close(log)
     # A group is named by the pid of its first process: once that is gone, the number may belong
     # to somebody else, and only the mark says who is ours.
     group = record.pid if record.is_alive() else 0
