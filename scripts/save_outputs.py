@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import translate_notebooks
 from notebook_rules import NOTEBOOKS, WIDGET_VIEW, all_notebooks, exercise_from, output_problems
 
 PROJECT = NOTEBOOKS.parent
@@ -41,6 +42,10 @@ def main() -> int:
     with server, ThreadPoolExecutor(options.jobs) as pool:
         good = list(pool.map(_run_in_a_process, chosen))
     print(f"{sum(good)} of {len(good)} notebooks saved")
+    for catalogue in sorted(translate_notebooks.CHINESE.glob("*.po")):
+        translate_notebooks.make_edition(catalogue)
+        for problem in translate_notebooks.problems_of(catalogue):
+            print(f"Chinese edition: {problem}")
     return 0 if all(good) else 1
 
 
