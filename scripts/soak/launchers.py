@@ -67,7 +67,10 @@ def kernel_killed(play: Playground) -> bool:
     from jupyter_client.manager import KernelManager
 
     manager = KernelManager(kernel_name="python3")
-    manager.start_kernel(env=play.environment, cwd=str(play.state.parent))
+    manager.start_kernel(
+        env=play.environment, cwd=str(play.state.parent),
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
     client = manager.client()
     client.start_channels()
     try:
