@@ -16,8 +16,10 @@ from random import Random
 import pytest
 
 from rerank_kit.errors import FileInputError
+from rerank_kit.server import newest_first
 from rerank_kit.server.diagnosis import Diagnosis, diagnose
 from rerank_kit.server.logs import parse_line
+from rerank_kit.server.newest_first import is_newest_first
 from rerank_kit.server.remedies import fill_text, gibibytes
 from rerank_kit.server.signatures import catalogue
 
@@ -119,6 +121,25 @@ def test_fixes_carry_values_computed_from_the_log() -> None:
     assert read("parallel_size", "heads_08").fixes[0].change == "--tensor-parallel-size 2"
     assert read("port_in_use", "docker").fixes[0].change == "--port 8001"
     assert read("gpu_oom_warmup", "profile_v1_032").fixes[0].change.endswith(" 8192")
+
+
+def test_the_first_fix_is_the_one_that_helps() -> None:
+    """Nothing else holds the T4: to close other programs would not make room for an 8B."""
+    alone = read("gpu_oom_load", "t4_8b_alone")
+    assert alone.fixes[0].change.startswith("--quantization fp8")
+    shared = read("gpu_oom_load", "t4_with_a_notebook")
+    assert "2.63 GiB" in shared.fixes[0].change and "Close" in shared.fixes[0].change
+    for name in ("random_head_09", "newly_initialized"):
+        assert "--hf-overrides" in read("wrong_scores", name).fixes[0].change
+    killed = read("host_oom", "worker_killed_032")
+    assert killed.confidence == "likely" and "died unexpectedly" in killed.evidence[0].text
+    assert killed.fixes[0].kind == "setting" and "Start it again" in killed.fixes[0].why
+    assert read("parallel_size", "one_numa_node").fixes[0].change == "--tensor-parallel-size 1"
+    assert read("parallel_size", "pp_unsupported").fixes[0].change == "--pipeline-parallel-size 1"
+    assert "Leave out --quantization" in read("quantization", "fp8_on_cpu").fixes[0].change
+    assert read("quantization", "fp8_renamed").fixes[0].change == "--quantization fp8_per_tensor"
+    assert read("wrong_runner", "convert_needed").fixes[0].change == "--convert classify"
+    assert "--runner pooling" in read("bad_argument", "task_removed").fixes[0].change
 
 
 def test_an_explicit_cache_size_is_what_is_raised_or_dropped() -> None:
@@ -238,6 +259,51 @@ def test_binary_junk_and_missing_files(tmp_path: Path) -> None:
         diagnose(tmp_path / "absent.log")
     with pytest.raises(FileInputError):
         diagnose(tmp_path)
+
+
+#: Their lines carry times enough to tell the order.
+TIMED = [path for path in FILES if not is_newest_first(path.read_bytes().split(b"\n"))
+         and is_newest_first(reversed(path.read_bytes().split(b"\n")))]  # fmt: skip
+
+
+@pytest.mark.parametrize("from_pipe", [False, True])
+def test_a_log_with_its_newest_line_first_is_read_from_its_end(
+    tmp_path: Path, from_pipe: bool
+) -> None:
+    """As the pages of log collectors list it: the consequence stands before its cause."""
+    assert len(TIMED) > 80
+    for path in TIMED:
+        lines = path.read_bytes().removesuffix(b"\n").split(b"\n")
+        turned = tmp_path / "turned.log"
+        turned.write_bytes(b"\n".join(reversed(lines)) + b"\n")
+        if from_pipe:
+            with turned.open(encoding="utf-8", errors="replace", newline="\n") as pipe:
+                found = diagnose(iter(pipe))
+        else:
+            found = diagnose(turned)
+        plain = diagnose(path)
+        assert (found.family, found.confidence) == (plain.family, plain.confidence), path
+        assert found.fixes == plain.fixes
+        places = [item.line and len(lines) + 1 - item.line for item in found.evidence]
+        assert places == [item.line for item in plain.evidence], path
+
+
+def test_no_ordinary_log_is_taken_for_one_with_its_newest_line_first() -> None:
+    turned = [path for path in FILES if is_newest_first(path.read_bytes().split(b"\n"))]
+    assert {path.stem for path in turned} == {"newest_first_collector", "newest_first_09"}
+
+
+def test_a_file_is_read_backwards_in_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "any.log"
+    for text in (b"", b"one", b"one\n", b"a\nbb\n\nccc\n", b"\n\n", b"abc\n" * 9 + b"d"):
+        path.write_bytes(text)
+        lines = text.removesuffix(b"\n").split(b"\n")
+        for size in (1, 2, 3, 5, 100):
+            monkeypatch.setattr(newest_first, "CHUNK_BYTES", size)
+            blocks = newest_first.Backwards(path, len(lines)).blocks()
+            assert [line for block in blocks for line in block.split(b"\n")] == lines[::-1]
 
 
 def test_windows_encoding(tmp_path: Path) -> None:

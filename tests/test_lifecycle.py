@@ -393,6 +393,18 @@ def test_stale_records_are_forgotten(own_state: Path) -> None:
     assert [record.port for record in registry.living()] == [5]
 
 
+def test_a_stop_makes_no_log_where_there_is_none(
+    own_state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Story: stopping a server whose log had been swept away left a file of one line in the
+    current folder."""
+    monkeypatch.chdir(tmp_path)
+    record = record_of(0, 0.0, port=12)
+    record.save()
+    assert stop_record(record).stopped
+    assert not (tmp_path / record.log_path).exists()
+
+
 def test_a_reused_pid_is_not_stopped(own_state: Path) -> None:
     me = psutil.Process()
     handle = Server("http://127.0.0.1:1", "practice", "m",

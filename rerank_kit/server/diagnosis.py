@@ -16,10 +16,11 @@ from pathlib import Path
 
 from rerank_kit.server.causes import CALM, CAUSES, REQUESTS, SOFT, Hit, explains, first_cause
 from rerank_kit.server.logs import LogLine, LogReader
+from rerank_kit.server.newest_first import Backwards, oldest_first
 from rerank_kit.server.remedies import facts_in, fill_fixes, fill_text
 from rerank_kit.server.signatures import Signature, catalogue
 from rerank_kit.server.stages import Progress, Traces, exception_name, out_of_memory_family
-from rerank_kit.server.verdict import Diagnosis, Evidence, evidence_of
+from rerank_kit.server.verdict import Diagnosis, Evidence, counted_backwards, evidence_of
 
 __all__ = ["Diagnosis", "Evidence", "diagnose"]
 
@@ -33,14 +34,15 @@ def diagnose(lines: Iterable[str] | Path, exit_status: int | None = None) -> Dia
     """Say what a log shows, in one pass and constant memory.
 
     lines: the log's lines, or the file. exit_status: of the server, where it is known: a
-    process that the system killed leaves no line of its own.
+    process that the system killed leaves no line of its own. Either order of lines will do.
     Raises FileInputError when the file cannot be read.
 
     >>> print(diagnose(["OSError: [Errno 28] No space left on device"]).family)
     disk_full
     """
     reading = _Reading()
-    reader = LogReader(lines, catalogue().words)
+    source = oldest_first(lines)
+    reader = LogReader(source, catalogue().words)
     for line in reader:
         if reading.take(line):
             reader.matters()
@@ -48,7 +50,8 @@ def diagnose(lines: Iterable[str] | Path, exit_status: int | None = None) -> Dia
         if reading.look_again:
             reading.look_again = False
             reader.look_again()
-    return reading.conclude(exit_status)
+    found = reading.conclude(exit_status)
+    return counted_backwards(found, source.lines) if isinstance(source, Backwards) else found
 
 
 _STATUS = re.compile(

@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from rerank_kit.errors import FileInputError
+from rerank_kit.server.newest_first import Backwards
 from rerank_kit.server.prefixes import strip_prefixes
 
 CHUNK_BYTES = 1 << 20
@@ -62,10 +63,13 @@ class LogReader:
     Lines of a shape (the line without its digits) that came up many times and were never said
     to matter are skipped unread: statistics, leaked-instance notices, access logs.
 
-    source: a file, or its lines. Iterating raises FileInputError for a file that cannot be read.
+    source: a file, its lines, or a file to be read backwards. Iterating raises FileInputError for
+    a file that cannot be read.
     """
 
-    def __init__(self, source: Path | Iterable[str], words: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, source: Path | Iterable[str] | Backwards, words: tuple[str, ...] = ()
+    ) -> None:
         """words: read only lines that hold one of them (all lines when there are none)."""
         self._source = source
         self._words = tuple(word.encode() for word in words)
@@ -206,15 +210,19 @@ def _unwrap_json(text: str) -> str:
     return text
 
 
-def _size(source: Path | Iterable[str]) -> int:
+def _size(source: Path | Iterable[str] | Backwards) -> int:
+    source = source.path if isinstance(source, Backwards) else source
     try:
         return source.stat().st_size if isinstance(source, Path) else UNKNOWN_SIZE
     except OSError:
         return 0  # reading it says what is wrong
 
 
-def _blocks(source: Path | Iterable[str]) -> Iterator[bytes]:
+def _blocks(source: Path | Iterable[str] | Backwards) -> Iterator[bytes]:
     """The log in pieces of whole lines, each without its last line's end."""
+    if isinstance(source, Backwards):
+        yield from source.blocks()
+        return
     if not isinstance(source, Path):
         lines = iter(source)
         while batch := list(islice(lines, 5000)):

@@ -13,6 +13,8 @@ from rerank_kit.server.signatures import FixTemplate
 SPARE_GIB = 0.5
 #: vLLM's default number of tokens in a step on cards under 70 GiB, and of texts.
 DEFAULT_BATCHED_TOKENS, DEFAULT_SEQUENCES = 2048, 256
+#: A desktop or a driver's own context; more than this is somebody's program.
+OTHERS_WORTH_A_WORD_GIB = 0.5
 _PLACE = re.compile(r"\{(\w+)\}")
 
 
@@ -94,6 +96,9 @@ def _derived(facts: Mapping[str, object]) -> dict[str, object]:
     values["half_sequences"] = float(max(8, int(sequences) // 2))
     port = _number(facts, "port")
     values["next_port"] = float(int(port) + 1) if port else 8001.0
+    others = _number(facts, "others_gib") or 0.0
+    if others >= OTHERS_WORTH_A_WORD_GIB:
+        values["others_hold_gib"] = others
     gpus, heads = _number(facts, "gpus"), _number(facts, "heads")
     if gpus:
         values["parallel_that_fits"] = gpus

@@ -122,13 +122,7 @@ def stop_record(record: ServerRecord) -> StopReport:
     with contextlib.suppress(SetupError, OSError):  # also with a full disk
         if record.path.exists():
             record.save()
-            # No O_CREAT: a log that somebody removed, or a record that never had one, must not make
-            # a new file wherever the stop happens to run.
-            log = os.open(record.log_path, os.O_WRONLY | os.O_APPEND)
-            try:
-                os.write(log, f"{STOPPED_ON_REQUEST}\n".encode())
-            finally:
-                os.close(log)
+            _last_word(record)
     # A group is named by the pid of its first process: once that is gone, the number may belong
     # to somebody else, and only the mark says who is ours.
     group = record.pid if record.is_alive() else 0
@@ -142,6 +136,15 @@ def stop_record(record: ServerRecord) -> StopReport:
         f"stopped in {time.monotonic() - started:.1f} s: no process left, port {record.port} {port}"
     )
     return StopReport(record.profile, True, text)
+
+
+def _last_word(record: ServerRecord) -> None:
+    """At the end of a log that is there; a log that is gone is not made anew."""
+    log = os.open(record.log_path, os.O_WRONLY | os.O_APPEND)
+    try:
+        os.write(log, f"{STOPPED_ON_REQUEST}\n".encode())
+    finally:
+        os.close(log)
 
 
 def _owner(record: ServerRecord) -> str:

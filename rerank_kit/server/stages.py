@@ -34,7 +34,8 @@ _STOP = re.compile(
 )
 _ORDER = {"": 0, "download": 1, "load": 2, "warmup": 3, "serving": 4}
 _VLLM = re.compile(
-    r"vLLM|vllm[./]|Uvicorn running|Started server process|Engine 0|Automatically detected platform"
+    r"vLLM|vllm\.|/vllm/(?!vllm)|Uvicorn running|Started server process|Engine 0"
+    r"|Automatically detected platform"
 )
 _SETTING = re.compile(
     r"['\s(,](?P<name>model|quantization|kv_cache_dtype|dtype|max_model_len|max_seq_len|"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from rerank_kit.server.logs import LogLine
 from rerank_kit.server.remedies import Fix
@@ -66,3 +66,9 @@ class Diagnosis:
             lines.append(f"  {number}. {fix.change}")
             lines.append(f"     {fix.why}")
         return "\n".join(lines)
+
+
+def counted_backwards(found: Diagnosis, lines: int) -> Diagnosis:
+    """With the lines' own numbers, of a log of so many lines that was read from its end."""
+    evidence = tuple(replace(e, line=lines + 1 - e.line if e.line else 0) for e in found.evidence)
+    return replace(found, evidence=evidence)
