@@ -60,6 +60,11 @@ def main() -> int:
         return 0
     wanted = options.versions or _not_run()
     work = Path(options.work or tempfile.mkdtemp(prefix="version-matrix-"))
+    if options.prepare:
+        for version in wanted:
+            cache = Path(options.cache) if options.cache else work / version / "cache"
+            print(environment.make(version, work / version, options.python, cache), flush=True)
+        return 0
     for version in wanted:
         began = time.monotonic()
         row = one(version, work / version, options, recipe)
@@ -147,6 +152,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--work", help="folder for the environments (default: a temporary one)")
     parser.add_argument("--cache", help="package cache (default: one per version, deleted again)")
     parser.add_argument("--keep", action="store_true", help="leave the environments there")
+    parser.add_argument("--prepare", action="store_true", help="only install them in --work")
     parser.add_argument("--keep-logs", metavar="FOLDER", help="copy the servers' logs here")
     return parser.parse_args()
 
