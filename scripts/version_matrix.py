@@ -47,6 +47,11 @@ def main() -> int:
             _save(source.row_from_source(version, FLAGS))
         print(table(_rows()))
         return 0
+    if options.prepare:
+        for version in options.versions:
+            folder = _folder(options, version)
+            print(environment.make(version, folder, options.python, _cache(options, folder)))
+        return 0
     from official_recipe import OfficialRecipe
 
     os.environ["HF_HUB_OFFLINE"] = "1"
@@ -59,15 +64,9 @@ def main() -> int:
         print(table(_rows()))
         return 0
     wanted = options.versions or _not_run()
-    work = Path(options.work or tempfile.mkdtemp(prefix="version-matrix-"))
-    if options.prepare:
-        for version in wanted:
-            cache = Path(options.cache) if options.cache else work / version / "cache"
-            print(environment.make(version, work / version, options.python, cache), flush=True)
-        return 0
     for version in wanted:
         began = time.monotonic()
-        row = one(version, work / version, options, recipe)
+        row = one(version, _folder(options, version), options, recipe)
         _save(row)
         print(f"{version}: {row['prompt']} {row.get('why', '')} "
               f"({time.monotonic() - began:.0f} s)", flush=True)  # fmt: skip
@@ -77,7 +76,7 @@ def main() -> int:
 
 def one(version: str, folder: Path, options: argparse.Namespace, recipe: object) -> dict:
     """The row of one version; its environment is gone afterwards."""
-    cache = Path(options.cache) if options.cache else folder / "cache"
+    cache = _cache(options, folder)
     seen = {"basis": "run", "observed_on": time.strftime("%Y-%m-%d"), "build": {}}
     try:
         python = environment.make(version, folder, options.python, cache)
@@ -95,6 +94,14 @@ def one(version: str, folder: Path, options: argparse.Namespace, recipe: object)
     if "why" in row:
         row["why"] = row["why"].replace(str(folder), "").replace(str(ROOT), "")[:400]
     return row
+
+
+def _folder(options: argparse.Namespace, version: str) -> Path:
+    return Path(options.work or tempfile.mkdtemp(prefix="version-matrix-")) / version
+
+
+def _cache(options: argparse.Namespace, folder: Path) -> Path:
+    return Path(options.cache) if options.cache else folder / "cache"
 
 
 def _not_run() -> list[str]:

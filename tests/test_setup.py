@@ -233,6 +233,22 @@ def test_a_good_vllm_of_the_image_is_reused() -> None:
         assert not good and why in said
 
 
+def test_a_vllm_of_the_image_is_reused_when_its_minor_version_was_run_here() -> None:
+    rows = json.loads(choice.VERSIONS_TABLE.read_text(encoding="utf-8"))
+    newest = max(tuple(map(int, row["version"].split(".")[:2])) for row in rows)
+    for row in rows:
+        number = tuple(map(int, row["version"].split(".")[:3]))
+        run = row["basis"] == "run" and row["prompt"] != "refused"
+        expected = run and number >= choice.OLDEST_REUSED
+        if not any(other["version"].rsplit(".", 1)[0] == row["version"].rsplit(".", 1)[0]
+                   for other in rows if other is not row):  # fmt: skip
+            assert choice.is_reusable(row["version"]) == expected, row["version"]
+            assert choice.is_reusable(row["version"] + "+cu129") == expected
+    assert not choice.is_reusable("0.19.0") and choice.is_reusable("0.19.1")
+    assert choice.is_reusable(f"0.{newest[1] + 1}.0")  # next: tried, its scores are checked
+    assert not choice.is_reusable(f"0.{newest[1] + 2}.0") and not choice.is_reusable("dev")
+
+
 def test_packages_of_the_image_keep_their_versions() -> None:
     found = reuse.Found("/opt/python", "0.29.1", {"numpy": "1.26.4", "torch": "2.9.0+cu129"})
     merged = reuse.image_pins(found, "numpy==2.3.5 ; python_version == '3.12'\njupyterlab==4.6.6\n")
