@@ -201,6 +201,13 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def _with_older_rows(rows: list[dict[str, Any]], path: Path) -> list[dict[str, Any]]:
+    """The rows, and those of other forms that the file has."""
+    older = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
+    new = {row["form"]: row for row in older} | {row["form"]: row for row in rows}
+    return [new[form] for form in MEASURED if form in new]
+
+
 def record(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """What is kept: the numbers, when, and on what kind of machine (no names)."""
     import importlib.metadata
@@ -249,6 +256,7 @@ def main() -> int:
         rows = measure(options.measure or list(MEASURED))
         print(table(rows))
         if options.json:
+            rows = _with_older_rows(rows, options.json)
             text = json.dumps(record(rows), indent=1, ensure_ascii=False)
             options.json.write_text(text + "\n", encoding="utf-8")
         return 0

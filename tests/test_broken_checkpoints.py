@@ -11,7 +11,7 @@ import pytest
 from processes import clean
 
 from rerank_kit import errors, launch
-from rerank_kit.server.readiness import KNOWN_MARGIN, _last_flag
+from rerank_kit.server.readiness import _last_flag
 
 
 @pytest.mark.parametrize(

@@ -220,7 +220,7 @@ def test_a_data_disk_takes_the_environment_and_the_cache(
 
 
 def test_a_good_vllm_of_the_image_is_reused() -> None:
-    text = 'INFO banner\n{"not": closed\n{"vllm": "0.29.1", "python": [3, 12], "works": true}\n'
+    text = 'INFO banner\n{"not": closed\n{"vllm": "0.32.1", "python": [3, 12], "works": true}\n'
     assert reuse.judge(reuse.parse_probe(text))[0]
     for probe, why in [
         ({"vllm": "0.8.5", "python": [3, 12], "works": True}, "not a version we know"),

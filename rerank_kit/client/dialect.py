@@ -176,7 +176,8 @@ def _verify_client_prompt(transport: Transport, dialect: Dialect) -> None:
             "This server does not read a finished prompt as it is.",
             evidence=f"it reads {read} tokens where {sent} were sent: a chat template or a "
             "separator of its own is added",
-            hint="leave out engine='vllm-no-template' (rerank-kit doctor shows what it reads)",
+            hint="leave out engine='vllm-no-template'; a vLLM that is spoken to like this because "
+            "of its age has to be started without --chat-template",
         )
     if margin < KNOWN_MARGIN:
         raise BadRequestError(
