@@ -32,6 +32,7 @@ class VersionFacts:
     cpu_reads_kv_flag: bool  # the CPU build sizes its KV cache by --kv-cache-memory-bytes
     lacks: frozenset[str]
     refused_because: str = ""
+    was_run: bool = False  # False: only its source was read
 
     def has(self, flag: str) -> bool:
         return flag not in self.lacks
@@ -70,6 +71,7 @@ def _row(values: dict[str, Any]) -> VersionFacts:
         cpu_reads_kv_flag=bool(values.get("cpu_reads_kv_flag")),
         lacks=frozenset(values.get("lacks", ())),
         refused_because=values.get("why", "") if values["prompt"] == REFUSED else "",
+        was_run=values.get("basis") == "run",
     )
 
 

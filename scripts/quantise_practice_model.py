@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "scripts"), str(ROOT / "tests")]
 
 import torch  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
@@ -34,6 +34,9 @@ from rerank_kit import models  # noqa: E402
 FORMS = ("int8", "int4", "awq")
 GROUP = 64  # divides the practice model's 192 and 448 columns; published checkpoints use 128
 LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+#: Ranked whole, every query with every document, to see what quantising does to results.
+CORPUS = "shop"
+MEASURED = ("float32", "bfloat16", *FORMS, "int8-converted", "fp8_per_tensor")
 #: AutoAWQ's order of eight 4-bit columns inside a 32-bit word (vLLM 0.32, auto_awq.py).
 AWQ_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
 
@@ -142,30 +145,95 @@ def _config(form: str, ignore: list[str]) -> dict[str, Any]:
 
 
 def measure(names: list[str]) -> list[dict[str, Any]]:
-    """Serve each form and compare its scores with the float32 recipe on the original weights."""
-    from drift import Drift, fuzzed_pairs_and_scores
+    """Serve each form and compare its scores with the float32 recipe on the original weights:
+    on awkward pairs, and as rankings of a corpus that travels with the package."""
+    from drift import Drift, RankDrift, corpus_pairs, fuzzed_pairs_and_scores
+    from official_recipe import OfficialRecipe
 
     from rerank_kit import errors, launch
+    from rerank_kit.server.readiness import check_scores
 
     pairs, official = fuzzed_pairs_and_scores()
+    recipe = OfficialRecipe(models.practice_model_dir())
+    asked, documents = corpus_pairs(CORPUS)
+    ranked = [recipe.score(*pair) for pair in asked]
     rows = []
     for name in names:
         with tempfile.TemporaryDirectory(prefix="quantised-") as folder:
             model, arguments = _served(name, Path(folder))
+            row: dict[str, Any] = {"form": name, "megabytes": _megabytes(model)}
             try:
-                with launch("practice", model=model, extra_args=arguments,
-                            score_check=False) as server:  # fmt: skip
-                    scores = server.reranker().score(pairs)
-                rows.append({"form": name, **Drift.of(scores, official).as_dict()})
-            except errors.RerankKitError as error:
-                rows.append({"form": name, "failed": " ".join(str(error).split())[:300]})
-        print(json.dumps(rows[-1]), flush=True)
+                with launch("practice", model=model, extra_args=arguments, score_check=False,
+                            on_progress=lambda progress: None) as server:  # fmt: skip
+                    reranker = server.reranker()
+                    row |= Drift.of(reranker.score(pairs), official).as_dict()
+                    seen = reranker.score(asked)
+                    row["corpus"] = RankDrift.of(seen, ranked, documents).as_dict()
+                    row["known_answer"] = "right"
+                    check_scores(reranker, server.settings)
+            except errors.LaunchError as error:
+                said = " ".join(str(error).split())[:400].replace(folder, "FOLDER")
+                row["known_answer" if "corpus" in row else "failed"] = said
+        rows.append(row)
+        print(json.dumps(row), flush=True)
     return rows
+
+
+def _megabytes(model: str) -> float:
+    folder = models.practice_model_dir() if model == models.PRACTICE else Path(model)
+    return round((folder / "model.safetensors").stat().st_size / 1e6, 2)
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows for people."""
+    lines = [f"{'form':<16}{'MB':>6}{'largest':>9}{'mean':>9}   {CORPUS}: "
+             f"{'largest':>7}{'same first':>12}{'same order':>12}   known answer"]  # fmt: skip
+    for row in rows:
+        start = f"{row['form']:<16}{row['megabytes']:>6.2f}"
+        if "failed" in row:
+            lines.append(f"{start}   not served: {row['failed'][:110]}")
+            continue
+        corpus = row["corpus"]
+        lines.append(
+            f"{start}{row['largest']:>9.5f}{row['mean']:>9.5f}{corpus['largest']:>16.5f}"
+            f"{corpus['same_first']:>12.1%}{corpus['same_order']:>12.2%}   {row['known_answer']}"
+        )
+    return "\n".join(lines)
+
+
+def _with_older_rows(rows: list[dict[str, Any]], path: Path) -> list[dict[str, Any]]:
+    """The rows, and those of other forms that the file has."""
+    older = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
+    new = {row["form"]: row for row in older} | {row["form"]: row for row in rows}
+    return [new[form] for form in MEASURED if form in new]
+
+
+def record(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """What is kept: the numbers, when, and on what kind of machine (no names)."""
+    import importlib.metadata
+    import os
+    import time
+
+    from rerank_kit import machine
+
+    return {
+        "what": "scores of quantised forms of the practice model on vLLM, compared with the "
+        "official recipe in float32 on the weights they were made from",
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": f"{os.cpu_count()} x86_64 cores with "
+        + ", ".join(sorted({"amx_int8", "avx512_vnni", "avx2"} & machine.cpu_flags())) + ", Linux",
+        "versions": {name: importlib.metadata.version(name) for name in
+                     (machine.installed_vllm() or ("vllm",))[:1] + ("torch", "compressed-tensors")},
+        "corpus": CORPUS,
+        "rows": rows,
+    }  # fmt: skip
 
 
 def _served(name: str, folder: Path) -> tuple[str, tuple[str, ...]]:
     """(model, vLLM flags) of one form. FP8 and int8 at load take the original weights."""
     half = ("--dtype", "bfloat16")
+    if name == "float32":
+        return models.PRACTICE, ()
     if name == "bfloat16":
         return models.PRACTICE, half
     if name.split("-")[0] in FORMS:
@@ -185,10 +253,12 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write the measured rows here")
     options = parser.parse_args()
     if options.measure is not None:
-        wanted = options.measure or ["bfloat16", *FORMS, "int8-converted", "fp8_per_tensor"]
-        rows = measure(wanted)
+        rows = measure(options.measure or list(MEASURED))
+        print(table(rows))
         if options.json:
-            options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+            rows = _with_older_rows(rows, options.json)
+            text = json.dumps(record(rows), indent=1, ensure_ascii=False)
+            options.json.write_text(text + "\n", encoding="utf-8")
         return 0
     if not options.form or not options.folder:
         parser.error("name a form and a folder, or --measure")

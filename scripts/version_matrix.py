@@ -47,6 +47,11 @@ def main() -> int:
             _save(source.row_from_source(version, FLAGS))
         print(table(_rows()))
         return 0
+    if options.prepare:
+        for version in options.versions:
+            folder = _folder(options, version)
+            print(environment.make(version, folder, options.python, _cache(options, folder)))
+        return 0
     from official_recipe import OfficialRecipe
 
     os.environ["HF_HUB_OFFLINE"] = "1"
@@ -59,10 +64,9 @@ def main() -> int:
         print(table(_rows()))
         return 0
     wanted = options.versions or _not_run()
-    work = Path(options.work or tempfile.mkdtemp(prefix="version-matrix-"))
     for version in wanted:
         began = time.monotonic()
-        row = one(version, work / version, options, recipe)
+        row = one(version, _folder(options, version), options, recipe)
         _save(row)
         print(f"{version}: {row['prompt']} {row.get('why', '')} "
               f"({time.monotonic() - began:.0f} s)", flush=True)  # fmt: skip
@@ -72,7 +76,7 @@ def main() -> int:
 
 def one(version: str, folder: Path, options: argparse.Namespace, recipe: object) -> dict:
     """The row of one version; its environment is gone afterwards."""
-    cache = Path(options.cache) if options.cache else folder / "cache"
+    cache = _cache(options, folder)
     seen = {"basis": "run", "observed_on": time.strftime("%Y-%m-%d"), "build": {}}
     try:
         python = environment.make(version, folder, options.python, cache)
@@ -90,6 +94,14 @@ def one(version: str, folder: Path, options: argparse.Namespace, recipe: object)
     if "why" in row:
         row["why"] = row["why"].replace(str(folder), "").replace(str(ROOT), "")[:400]
     return row
+
+
+def _folder(options: argparse.Namespace, version: str) -> Path:
+    return Path(options.work or tempfile.mkdtemp(prefix="version-matrix-")) / version
+
+
+def _cache(options: argparse.Namespace, folder: Path) -> Path:
+    return Path(options.cache) if options.cache else folder / "cache"
 
 
 def _not_run() -> list[str]:
@@ -147,6 +159,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--work", help="folder for the environments (default: a temporary one)")
     parser.add_argument("--cache", help="package cache (default: one per version, deleted again)")
     parser.add_argument("--keep", action="store_true", help="leave the environments there")
+    parser.add_argument("--prepare", action="store_true", help="only install them in --work")
     parser.add_argument("--keep-logs", metavar="FOLDER", help="copy the servers' logs here")
     return parser.parse_args()
 

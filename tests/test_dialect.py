@@ -9,13 +9,14 @@ import pytest
 import requests
 from fuzzed_pairs import fuzzed_triples
 from hostile_peers import peer
+from mislaunched import Launch, started
 from official_recipe import OfficialRecipe
 
 from rerank_kit import Reranker, Server, errors, launch, versions
 from rerank_kit.client import dialect
 from rerank_kit.client.cutting import cut_to_tokens
 from rerank_kit.client.dialect import Dialect
-from rerank_kit.client.engines.vllm import Vllm
+from rerank_kit.client.engines.vllm import Vllm, VllmWithoutTemplate
 from rerank_kit.client.transport import Transport
 from rerank_kit.prompt import (
     MARK,
@@ -141,6 +142,16 @@ def test_a_server_that_does_not_read_the_finished_prompt_is_refused() -> None:
             dialect._verify_client_prompt(Transport(url), finished)
 
 
+def test_a_server_with_a_template_is_not_sent_finished_prompts(server: Server) -> None:
+    """It would wrap them once more: the known answer alone would let that pass."""
+    client = Reranker(server.url, engine="vllm-no-template")
+    halves = [render_halves("q", "d")]
+    assert len(client.transport.post("/v1/score", Dialect().body(halves))["data"]) == 1
+    with pytest.raises(errors.BadRequestError, match="does not read a finished prompt") as caught:
+        client.score([("q", "d")])
+    assert "tokens where" in caught.value.evidence
+
+
 CUT_TEXTS = (
     "the warranty of part seven ends next year " * 9,
     "数据库连接超时怎么办，请检查网络延迟与连接池配置。" * 4,
@@ -186,3 +197,30 @@ def test_live_a_marked_query_scores_like_the_official_recipe(
         forged = client.score([(FORGED[0], "d")])
         assert forged[0] == pytest.approx(oracle.score(FORGED[0], "d"), abs=TOLERANCE)
         assert engine.dialect is not None and engine.dialect.reads_marks
+
+
+@pytest.mark.full
+def test_live_a_server_without_a_template_is_driven_with_finished_prompts(
+    tmp_path: Path, oracle: OfficialRecipe
+) -> None:
+    """The situation of every vLLM before 0.12, and of a newer one that somebody started without
+    our template: as it is, it reads the two texts glued together."""
+    triples = fuzzed_triples()[::5]
+    with started(Launch("no template", without=("--chat-template",)), tmp_path) as url:
+        glued = Reranker(url).score([("q", "d")])[0]
+        assert abs(glued - oracle.score("q", "d")) > 0.01
+        client = Reranker(url, engine="vllm-no-template")
+        for triple in triples:
+            parts = (triple.query, triple.document, triple.instruction or "")
+            seen = client.score([(triple.query, triple.document)], triple.instruction)
+            expected = oracle.score(*(neutralise(text)[0] for text in parts))
+            assert seen[0] == pytest.approx(expected, abs=TOLERANCE), triple
+        # A limit cuts the document, not the end of the prompt.
+        text = CUT_TEXTS[0]
+        short = cut_to_tokens(client.transport, text, 5)
+        cut = client.score([("when does it end", text)], max_tokens_per_doc=5)
+        assert cut[0] == pytest.approx(oracle.score("when does it end", short), abs=TOLERANCE)
+        # A document longer than the context is read in passages, each with the whole prompt.
+        long = client.rank("when does the warranty end", [CUT_TEXTS[0] * 40, "a cactus"])
+        assert len(long) == 2 and any(one.passages for one in long)
+        assert isinstance(client.engine, VllmWithoutTemplate)

@@ -11,7 +11,7 @@ import pytest
 from hostile_peers import HTML, peer
 from processes import cli
 
-from rerank_kit import Examination, Server, examine
+from rerank_kit import Examination, Server, examine, versions
 from rerank_kit.doctor import exposure_checks, known_bugs, parity
 from rerank_kit.doctor.known_pairs import identify
 from rerank_kit.doctor.patient import Patient
@@ -60,11 +60,20 @@ def test_every_fix_says_what_it_costs_and_what_to_change() -> None:
 
 @pytest.mark.parametrize(
     ("release", "bugs"),
-    [("0.32.0", 0), ("0.20.0", 0), ("0.19.1", 1), ("0.11.1", 2), ("0.11.2", 1), ("0.8.5.post1", 1),
-     ("dev", 0)],
+    [("0.32.0", 0), ("0.22.1", 0), ("0.20.0", 1), ("0.19.1", 1), ("0.11.1", 2), ("0.11.2", 1),
+     ("0.8.5.post1", 1), ("dev", 0)],
 )  # fmt: skip
 def test_releases_with_known_bugs(release: str, bugs: int) -> None:
     assert len(known_bugs.bugs_of(release)) == bugs
+
+
+def test_what_the_doctor_says_of_a_version_is_what_the_table_of_versions_holds() -> None:
+    for row in versions.table():
+        said = " ".join(bug.effect for bug in known_bugs.bugs_of(row.version))
+        assert ("ignored in silence" in said) == (row.prompt == versions.BY_MARKED_QUERY)
+        assert ("must come formatted" in said) == (row.prompt == versions.BY_CLIENT)
+        assert ("cannot give the official" in said) == (row.prompt == versions.REFUSED)
+    assert versions.facts_of(known_bugs.TESTED).was_run
 
 
 def test_where_a_listener_is() -> None:

@@ -220,7 +220,7 @@ def test_a_data_disk_takes_the_environment_and_the_cache(
 
 
 def test_a_good_vllm_of_the_image_is_reused() -> None:
-    text = 'INFO banner\n{"not": closed\n{"vllm": "0.29.1", "python": [3, 12], "works": true}\n'
+    text = 'INFO banner\n{"not": closed\n{"vllm": "0.32.1", "python": [3, 12], "works": true}\n'
     assert reuse.judge(reuse.parse_probe(text))[0]
     for probe, why in [
         ({"vllm": "0.8.5", "python": [3, 12], "works": True}, "not a version we know"),
@@ -231,6 +231,22 @@ def test_a_good_vllm_of_the_image_is_reused() -> None:
     ]:
         good, said = reuse.judge(probe)
         assert not good and why in said
+
+
+def test_a_vllm_of_the_image_is_reused_when_its_minor_version_was_run_here() -> None:
+    rows = json.loads(choice.VERSIONS_TABLE.read_text(encoding="utf-8"))
+    newest = max(tuple(map(int, row["version"].split(".")[:2])) for row in rows)
+    for row in rows:
+        number = tuple(map(int, row["version"].split(".")[:3]))
+        run = row["basis"] == "run" and row["prompt"] != "refused"
+        expected = run and number >= choice.OLDEST_REUSED
+        if not any(other["version"].rsplit(".", 1)[0] == row["version"].rsplit(".", 1)[0]
+                   for other in rows if other is not row):  # fmt: skip
+            assert choice.is_reusable(row["version"]) == expected, row["version"]
+            assert choice.is_reusable(row["version"] + "+cu129") == expected
+    assert not choice.is_reusable("0.19.0") and choice.is_reusable("0.19.1")
+    assert choice.is_reusable(f"0.{newest[1] + 1}.0")  # next: tried, its scores are checked
+    assert not choice.is_reusable(f"0.{newest[1] + 2}.0") and not choice.is_reusable("dev")
 
 
 def test_packages_of_the_image_keep_their_versions() -> None:

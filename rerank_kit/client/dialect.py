@@ -139,14 +139,46 @@ def _verify_marks(transport: Transport, dialect: Dialect, needed: bool) -> Diale
     )
 
 
+def without_template(transport: Transport) -> Dialect:
+    """For a server of any version that was started without a chat template: it joins the two
+    texts of a pair and reads nothing else, so the finished prompt goes there in two halves.
+    Refused when the server does anything more than that."""
+    try:
+        answer = transport.get("/version")
+    except (UnreachableError, RequestTimeout):
+        raise
+    except RequestError:
+        answer = {}
+    version = answer.get("version") if isinstance(answer, dict) else None
+    facts = versions.facts_of(version if isinstance(version, str) else None)
+    # The server would cut the second half, and with it the end of the prompt: cut here.
+    dialect = Dialect(
+        facts.version if version is None else str(version), versions.BY_CLIENT,
+        facts.score_fields, limits_documents=False, gives_raw_scores=facts.gives_raw_scores,
+    )  # fmt: skip
+    _verify_client_prompt(transport, dialect)
+    return dialect
+
+
 def _verify_client_prompt(transport: Transport, dialect: Dialect) -> None:
-    body = dialect.body([(KNOWN_QUERY, text) for text in KNOWN_DOCUMENTS])
-    answer = transport.post("/v1/score", body)
+    """Is the finished prompt read as it is? By its number of tokens, then by the known answer:
+    a template that wraps the prompt once more can leave a right answer above a wrong one."""
+    pairs = [(KNOWN_QUERY, text) for text in KNOWN_DOCUMENTS]
+    answer = transport.post("/v1/score", dialect.body(pairs))
     try:
         right, wrong = sorted(answer["data"], key=lambda row: row["index"])
         margin = float(right["score"]) - float(wrong["score"])
     except (KeyError, TypeError, ValueError):
         raise ResponseError("The answer to /v1/score holds no scores.") from None
+    read, sent = _tokens_read(answer), _tokens_of_prompts(transport, pairs)
+    if read is not None and sent is not None and read != sent:
+        raise BadRequestError(
+            "This server does not read a finished prompt as it is.",
+            evidence=f"it reads {read} tokens where {sent} were sent: a chat template or a "
+            "separator of its own is added",
+            hint="leave out engine='vllm-no-template'; a vLLM that is spoken to like this because "
+            "of its age has to be started without --chat-template",
+        )
     if margin < KNOWN_MARGIN:
         raise BadRequestError(
             f"vLLM {dialect.version} does not read the official prompt here, so its scores "
@@ -156,3 +188,22 @@ def _verify_client_prompt(transport: Transport, dialect: Dialect) -> None:
             hint="serve Qwen3-Reranker with the overrides that `rerank-kit launch --print` "
             "shows, or use a newer vLLM",
         )
+
+
+def _tokens_read(answer: Any) -> int | None:
+    try:
+        return int(answer["usage"]["prompt_tokens"])
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _tokens_of_prompts(transport: Transport, pairs: Pairs) -> int | None:
+    """How many tokens the official prompts of these pairs have; None where nobody counts."""
+    total = 0
+    for query, document in pairs:
+        body = {"prompt": prompt.render(query, document), "add_special_tokens": False}
+        try:
+            total += len(transport.post("/tokenize", body)["tokens"])
+        except (RequestError, KeyError, TypeError):
+            return None
+    return total

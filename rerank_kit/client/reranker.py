@@ -36,7 +36,9 @@ class Reranker:
     rerank_kit runs on this machine. api_key: None takes RERANK_API_KEY.
     timeout_seconds: limit of one request. retry_seconds: how long a server that has answered may
     be away (a restart takes 20 to 60 s) before the call fails; nothing is lost or scored twice.
-    engine: vllm, sglang, tei, infinity, or auto. Raises NoServerError when there is no server.
+    engine: vllm, sglang, tei, infinity, or auto; vllm-no-template for a vLLM that runs without
+    our chat template and that you cannot start anew (the client then writes the whole prompt).
+    Raises NoServerError when there is no server.
     """
 
     def __init__(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from rerank_kit import versions
 from rerank_kit.doctor.findings import Finding
 from rerank_kit.doctor.patient import Patient
 
@@ -23,24 +24,32 @@ class KnownBug:
 
 
 #: Only what changes scores in silence. A bug shows as [fix] where a check above can see it; here
-#: it is named, so that the user knows what to look for.
+#: it is named, so that the user knows what to look for. What a version does with the prompt and
+#: the instruction is in versions.json.
 KNOWN_BUGS = (
     KnownBug(
         "0.0.0", "0.9.1", "Qwen3-Reranker is not supported", "use vLLM 0.32.0", "vllm PR 19260"
     ),
     KnownBug(
-        "0.9.2", "0.11.2", "chat templates are not used for scores: the prompt must come formatted",
-        "use vLLM 0.32.0", "vllm PR 30550, vllm#39784",
-    ),
-    KnownBug(
         "0.9.2", "0.11.1", "the 8B's untied head is lost: every score is 0.5",
         "use vLLM 0.32.0", "vllm PR 28117",
     ),
-    KnownBug(
-        "0.12.0", "0.19.1", "the instruction field and chat_template_kwargs are ignored in silence",
-        "use vLLM 0.32.0, or put the instruction into the template", "measured on 0.19.1",
-    ),
 )  # fmt: skip
+
+
+#: How a version is brought to read the official prompt -> what it does by itself, and the cure.
+_BY_PROMPT = {
+    versions.BY_CLIENT: (
+        "chat templates are not used for scores: the prompt must come formatted",
+        f"use vLLM {TESTED}; rerank_kit's own client formats it",
+    ),
+    versions.BY_MARKED_QUERY: (
+        "the instruction field and chat_template_kwargs are ignored in silence",
+        f"use vLLM {TESTED}; until then only rerank_kit's own client and template carry the "
+        "instruction, inside the query",
+    ),
+    versions.REFUSED: ("it cannot give the official scores", f"use vLLM {TESTED}"),
+}
 
 
 def version(patient: Patient) -> Finding:
@@ -65,11 +74,22 @@ def bugs_of(found: str) -> list[KnownBug]:
     number = _numbers(found)
     if number is None:
         return []
-    return [
+    named = [
         bug
         for bug in KNOWN_BUGS
         if (_numbers(bug.first) or ()) <= number <= (_numbers(bug.last) or ())
     ]
+    oldest = _numbers(versions.table()[0].version) or ()
+    return named if number < oldest else _of_the_table(found) + named
+
+
+def _of_the_table(found: str) -> list[KnownBug]:
+    facts = versions.facts_of(found)
+    if facts.prompt not in _BY_PROMPT:
+        return []
+    effect, cure = _BY_PROMPT[facts.prompt]
+    source = f"{'measured on' if facts.was_run else 'read in the source of'} {facts.version}"
+    return [KnownBug(facts.version, found, effect, cure, source)]
 
 
 def _numbers(text: str) -> tuple[int, ...] | None:

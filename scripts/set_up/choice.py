@@ -1,11 +1,14 @@
 """Choose the build of vLLM for a machine, and say what it costs to download.
 
-Pure functions: a Machine in, a Choice out.
+A Machine in, a Choice out; nothing is read but the table of vLLM's versions.
 """
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
 from set_up.machine import Machine
@@ -16,8 +19,11 @@ CUDA13_DRIVER = (580, 65)
 CUDA12_DRIVER = (525, 0)
 # Both wheels hold code for compute capability 7.5 and newer (vLLM CMakeLists.txt): no V100.
 LOWEST_CAPABILITY = 7.5
-# A vLLM found on a rented image is reused when it is one of these.
-REUSABLE_VERSIONS = ("0.19.1", "0.28", "0.29", "0.30", "0.31", "0.32", "0.33")
+# The older of the two generations that everything here is made for; what images have that is
+# older gives the right scores too (versions.json), but not the logs and measures we read.
+OLDEST_REUSED = (0, 19, 1)
+# What each version of vLLM does, seen on real servers (scripts/version_matrix.py).
+VERSIONS_TABLE = Path(__file__).resolve().parents[2] / "rerank_kit" / "versions.json"
 BUILDS = ("cpu", "gpu", "gpu-cuda12", "remote")
 
 
@@ -201,8 +207,30 @@ def _without_gpu(machine: Machine, reason: str, notes: List[str]) -> Choice:
 
 
 def is_reusable(version: str) -> bool:
-    """Whether a vLLM that an image already has is one we know to work."""
-    return any(version == good or version.startswith(good + ".") for good in REUSABLE_VERSIONS)
+    """Whether a vLLM that an image already has is one we know to work: its minor version was run
+    for real and gave the official scores. The minor version after the newest of these is tried
+    as well: every launch checks known scores, and a download of 4 GB may be saved."""
+    number = _numbers(version)
+    if number is None or number < OLDEST_REUSED:
+        return False
+    good = [
+        _numbers(row["version"]) or (0, 0, 0)
+        for row in json.loads(VERSIONS_TABLE.read_text(encoding="utf-8"))
+        if row.get("basis") == "run" and row["prompt"] != "refused"
+    ]
+    newest = max(good)
+    after = (newest[0], newest[1] + 1)
+    return number[:2] == after or any(
+        number[:2] == one[:2] and number >= one for one in good
+    )
+
+
+def _numbers(version: str) -> Optional[Tuple[int, int, int]]:
+    found = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", version)
+    if found is None:
+        return None
+    major, minor, patch = found.groups()
+    return int(major), int(minor), int(patch or 0)
 
 
 def shortages(machine: Machine, choice: Choice, cached: bool = False) -> List[str]:

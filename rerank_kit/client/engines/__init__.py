@@ -8,12 +8,13 @@ from rerank_kit.client.engines.base import Answer, Batch, Engine, ServedModel
 from rerank_kit.client.engines.infinity import Infinity
 from rerank_kit.client.engines.sglang import Sglang
 from rerank_kit.client.engines.tei import Tei
-from rerank_kit.client.engines.vllm import Vllm
+from rerank_kit.client.engines.vllm import Vllm, VllmWithoutTemplate
 from rerank_kit.client.transport import Transport
 from rerank_kit.errors import InputError, WrongServerError
 
 _ENGINES: dict[str, type] = {
-    "vllm": Vllm, "sglang": Sglang, "tei": Tei, "infinity": Infinity
+    "vllm": Vllm, "vllm-no-template": VllmWithoutTemplate, "sglang": Sglang, "tei": Tei,
+    "infinity": Infinity,
 }  # fmt: skip
 NAMES = ("auto", *_ENGINES)
 

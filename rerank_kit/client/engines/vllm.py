@@ -59,11 +59,23 @@ class Vllm:
     def _dialect_for(self, transport: Transport, batch: Batch) -> Dialect:
         """Asked once for all threads: requests of one call are sent side by side."""
         with self._asking:
-            known = self.dialect if self.dialect is not None else dialects.ask(transport)
+            known = self.dialect if self.dialect is not None else self._ask(transport)
             self.dialect = dialects.verified(
                 known, transport, batch.pairs, batch.instruction, batch.raw_scores
             )
             return self.dialect
+
+
+    def _ask(self, transport: Transport) -> Dialect:
+        return dialects.ask(transport)
+
+
+class VllmWithoutTemplate(Vllm):
+    """A vLLM that somebody started without our chat template, and that cannot be started anew:
+    the client sends it the finished prompt, once a known answer has shown that it reads it."""
+
+    def _ask(self, transport: Transport) -> Dialect:
+        return dialects.without_template(transport)
 
 
 def served_model(listed: Any, root: str) -> ServedModel:
