@@ -1,11 +1,12 @@
-"""The exercise checks of notebooks 03, 08 and 09: right answers pass, near misses get a hint, and
-no hint gives the answer away."""
+"""The exercise checks of notebooks 03, 05, 06, 08, 09 and 10: right answers pass, near
+misses get a hint, and no hint gives the answer away."""
 
 from __future__ import annotations
 
 import pytest
 
 from rerank_kit import exercises, memory
+from rerank_kit.client.long_documents import Passage
 from rerank_kit.exercises import PASS
 from rerank_kit.server.clinic import cases
 
@@ -88,3 +89,59 @@ def test_the_exam() -> None:
 )
 def test_the_length_that_the_cache_holds(length: int, word: str) -> None:
     assert word in exercises.check_length_for_cache(length)
+
+
+def test_verdicts_of_measurements() -> None:
+    right = {letter: one.verdict for letter, one in exercises.instruction_effects().items()}
+    assert sorted(right.values()) == ["helps", "hurts", "no difference shown"]
+    assert exercises.check_verdicts(right) == PASS
+    for letter, verdict in right.items():
+        wrong = "hurts" if verdict == "helps" else "helps"
+        said = exercises.check_verdicts(right | {letter: wrong})
+        assert said.startswith("hint") and letter in said and verdict not in said
+    assert exercises.check_verdicts({}).startswith("hint")
+
+
+@pytest.mark.parametrize(
+    ("query", "instruction", "word"),
+    [("red shoes", "Find products", PASS), ("Query: red shoes", "Find products", "typed"),
+     ("shoes", "Find products", "typed"), ("red shoes", "Instruct: Find products", "alone"),
+     ("red shoes", "", "sentence")],
+)  # fmt: skip
+def test_a_glued_query_taken_apart(query: str, instruction: str, word: str) -> None:
+    glued = "Instruct: Find products\nQuery: red shoes"
+    assert word in exercises.check_taken_apart(query, instruction, glued)
+
+
+def test_room_and_quotation() -> None:
+    said = {room: exercises.check_room(room, 4096, 96) for room in (4000, 4096, 4001, 3999)}
+    assert said.pop(4000) == PASS
+    assert all(one.startswith("hint") and "4000" not in one for one in said.values())
+    text, passage = "one two three", Passage(4, 7, "two", 1)
+    assert exercises.check_quote("two", text, passage) == PASS
+    for wrong in ("", "one", "zwei"):
+        assert exercises.check_quote(wrong, text, passage).startswith("hint")
+
+
+def test_paths_for_a_proxy() -> None:
+    check = exercises.check_paths
+    assert check({"/v1/models", "/v1/score"}) == PASS
+    assert check(["/v1/models", "/v1/rerank", "/v1/score"]) == PASS
+    for wrong in ({"/v1/models", "/rerank"}, {"/v1/score"}, {"/v1/models"}, set(), "/v1/score",
+                  {"/v1/models", "/v1/score", "/v1/completions"}):  # fmt: skip
+        assert check(wrong).startswith("hint"), wrong
+
+
+@pytest.mark.parametrize(
+    ("command", "word"),
+    [("ssh -N -L 9000:127.0.0.1:8000 me@rented", PASS),
+     ("ssh -L 127.0.0.1:9000:localhost:8000 -N me@rented", PASS),
+     ("ssh -N -L 8000:127.0.0.1:9000 me@rented", "first"), ("curl x", "ssh"), ("", "ssh"),
+     ("ssh -N -R 9000:127.0.0.1:8000 me@rented", "other way"), ("ssh me@rented", "-L"),
+     ("ssh -N -L 0.0.0.0:9000:127.0.0.1:8000 me@rented", "whole network"),
+     ("ssh -N -L 9000:rented:8000 me@rented", "loopback"), ("ssh -L 9000 me@rented", "port here"),
+     ("ssh -N -L 9001:127.0.0.1:8000 me@rented", "two ports"), ("ssh 'x", "quotation"),
+     ("ssh me@rented -N -L 9000:127.0.0.1:8000", "last")],
+)  # fmt: skip
+def test_a_tunnel_command(command: str, word: str) -> None:
+    assert word in exercises.check_tunnel(command, 9000, 8000, "me@rented")

@@ -132,6 +132,42 @@ def test_two_launches_never_claim_the_same_port(own_state: Path) -> None:
     assert again == port
 
 
+DYING = """
+import ctypes, os, socket, sys, threading, time
+from rerank_kit.server import ports
+port, claim = ports.claim(None)
+listener = socket.create_server(("127.0.0.1", port), reuse_port=True)
+print(port, flush=True)
+sys.stdin.read()
+threading.Thread(target=lambda: (time.sleep(1.5), os._exit(0))).start()
+ctypes.CDLL(None).pthread_exit(None)  # the main thread is gone, the process is not
+"""
+
+
+def test_a_port_that_a_dying_server_still_holds_is_waited_for(own_state: Path) -> None:
+    """Story: the soak killed a server under load and launched it again at once. Its main thread
+    was gone, so it counted as dead; the other threads still held the port, and the launch said
+    that another program had taken it."""
+    child = subprocess.Popen([sys.executable, "-c", DYING], stdin=subprocess.PIPE,
+                             stdout=subprocess.PIPE, start_new_session=True)  # fmt: skip
+    try:
+        assert child.stdin and child.stdout
+        port = int(child.stdout.readline())
+        with pytest.raises(errors.PortInUseError):  # alive
+            ports.claim(port)
+        child.stdin.close()
+        deadline = time.monotonic() + 60
+        while psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        again, claim = ports.claim(port)
+        os.close(claim)
+        assert again == port
+    finally:
+        child.kill()
+        child.wait()
+
+
 def test_the_server_holds_its_claim(server: Server) -> None:
     with pytest.raises(errors.PortInUseError):
         ports.claim(server.record.port)

@@ -2,13 +2,20 @@
 never the answer."""
 
 from rerank_kit.exercises.first_ranking import check_best_question, check_my_document_wins
+from rerank_kit.exercises.instructions import (
+    check_taken_apart,
+    check_verdicts,
+    instruction_effects,
+)
 from rerank_kit.exercises.into_your_stack import check_addresses, check_hits
+from rerank_kit.exercises.long_documents import check_quote, check_room
 from rerank_kit.exercises.out_of_memory import (
     check_first_remedies,
     check_longest_pair,
     check_options_fit,
 )
 from rerank_kit.exercises.outcome import PASS
+from rerank_kit.exercises.remote_and_safe import check_paths, check_tunnel
 from rerank_kit.exercises.start_here import check_forgotten_machine, check_profiles
 from rerank_kit.exercises.two_stage_search import check_depth, check_enough_queries
 from rerank_kit.exercises.what_the_model_reads import (
@@ -46,7 +53,14 @@ __all__ = [
     "check_my_document_wins",
     "check_official_prompt",
     "check_options_fit",
+    "check_paths",
     "check_profiles",
+    "check_quote",
+    "check_room",
+    "check_taken_apart",
     "check_threshold",
+    "check_tunnel",
+    "check_verdicts",
+    "instruction_effects",
     "mystery_prompts",
 ]

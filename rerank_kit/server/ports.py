@@ -9,23 +9,29 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from pathlib import Path
 
 from rerank_kit import machine
 from rerank_kit.errors import PortInUseError
+from rerank_kit.machine.host import listeners
 
 DEFAULT_PORT = 8000
 _TRIES = 20
+#: A killed process ends thread by thread. Its main thread may be gone, and it counts as dead,
+#: while the last one still holds the port and its claim.
+_DYING_SECONDS = 10.0
 
 
 def claim(port: int | None) -> tuple[int, int]:
     """(port, file descriptor of its claim). None: 8000 if it is free, else any free port.
 
     Give the descriptor to the server process (pass_fds) and close it here. Raises
-    PortInUseError when the wanted port is taken.
+    PortInUseError when the wanted port is taken. One that a killed server still holds is waited
+    for: it is free in a moment.
     """
     if port is not None:
-        descriptor = _lock(port) if machine.port_is_free(port) else None
+        descriptor = _when_let_go(port)
         if descriptor is None:
             raise PortInUseError(
                 f"Port {port} is taken by another program.",
@@ -40,6 +46,22 @@ def claim(port: int | None) -> tuple[int, int]:
                 return wanted, descriptor
         wanted = machine.free_port()
     raise PortInUseError("No free port was found.", hint="name one with the port option")
+
+
+def _when_let_go(port: int) -> int | None:
+    """The descriptor of the port's claim, or None when somebody alive has the port."""
+    deadline = time.monotonic() + _DYING_SECONDS
+    is_dying = False
+    while True:
+        is_free = machine.port_is_free(port)
+        descriptor = _lock(port) if is_free else None
+        # Whoever listens and cannot be named is dying, or somebody whose processes we may not see.
+        is_dying = is_dying or (not is_free and all(
+            one.pid is None for one in listeners((port,))
+        ))  # fmt: skip
+        if descriptor is not None or not is_dying or time.monotonic() > deadline:
+            return descriptor
+        time.sleep(0.1)
 
 
 def _lock(port: int) -> int | None:
