@@ -7,6 +7,7 @@ import pytest
 
 from rerank_kit import exercises, memory
 from rerank_kit.exercises import PASS
+from rerank_kit.money import Budget
 from rerank_kit.server.clinic import cases
 
 CARDS = {"student": "Laptop 8 GB", "teacher": "T4", "engineer": "A10"}
@@ -88,3 +89,28 @@ def test_the_exam() -> None:
 )
 def test_the_length_that_the_cache_holds(length: int, word: str) -> None:
     assert word in exercises.check_length_for_cache(length)
+
+
+def test_shutdown_ends_the_bill() -> None:
+    check = exercises.check_shutdown_ends_bill
+    assert check({"aws": True, "azure": False, "vast": True, "lambda": False}) == PASS
+    assert "azure" in check({"aws": True, "azure": True})
+
+
+def test_a_guard_for_the_evening() -> None:
+    right = {"on_limit": "stop", "idle_minutes": 20, "countdown_seconds": 300}
+    check = exercises.check_evening_budget
+    assert check(Budget(2.0, 6.0, **right), 2.0) == PASS  # type: ignore[arg-type]
+    for limit, change, word in (
+        (3.0, {}, "1.5 hours"), (6.0, {"on_limit": "warn"}, "warn"),
+        (6.0, {"idle_minutes": None}, "idle"), (6.0, {"countdown_seconds": 5}, "countdown"),
+    ):  # fmt: skip
+        said = check(Budget(2.0, limit, **(right | change)), 2.0)  # type: ignore[arg-type]
+        assert said.startswith("hint") and word in said
+
+
+@pytest.mark.parametrize(
+    ("speed", "word"), [(277.8, PASS), (100, "more"), (400, "faster"), (0, "than 0")]
+)
+def test_cheap_enough(speed: float, word: str) -> None:
+    assert word in exercises.check_cheap_enough(speed)

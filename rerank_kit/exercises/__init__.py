@@ -10,6 +10,11 @@ from rerank_kit.exercises.out_of_memory import (
 )
 from rerank_kit.exercises.outcome import PASS
 from rerank_kit.exercises.start_here import check_forgotten_machine, check_profiles
+from rerank_kit.exercises.stop_paying import (
+    check_cheap_enough,
+    check_evening_budget,
+    check_shutdown_ends_bill,
+)
 from rerank_kit.exercises.two_stage_search import check_depth, check_enough_queries
 from rerank_kit.exercises.what_the_model_reads import (
     check_official_prompt,
@@ -33,8 +38,10 @@ __all__ = [
     "check_beside",
     "check_best_question",
     "check_cause_line",
+    "check_cheap_enough",
     "check_depth",
     "check_enough_queries",
+    "check_evening_budget",
     "check_families",
     "check_first_remedies",
     "check_forgotten_machine",
@@ -47,6 +54,7 @@ __all__ = [
     "check_official_prompt",
     "check_options_fit",
     "check_profiles",
+    "check_shutdown_ends_bill",
     "check_threshold",
     "mystery_prompts",
 ]
