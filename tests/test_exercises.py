@@ -114,3 +114,31 @@ def test_a_guard_for_the_evening() -> None:
 )
 def test_cheap_enough(speed: float, word: str) -> None:
     assert word in exercises.check_cheap_enough(speed)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "word"), [(20, PASS), (21, "spare"), (7, "few"), (12, "few"), (40, "many")]
+)
+def test_gpus_for_a_load(gpus: int, word: str) -> None:
+    assert word in exercises.check_gpus(gpus)
+
+
+def test_an_arrangement_of_gpus() -> None:
+    def check(*flags: str) -> str:
+        return exercises.check_arrangement(flags, "8B", "T4", 4)
+
+    assert check("--tensor-parallel-size", "2", "--data-parallel-size", "2") == PASS
+    assert "share" in check("--data-parallel-size", "4")
+    assert "copies" in check("--tensor-parallel-size", "2")
+    assert "hint" in check()
+
+
+def test_first_steps_past_one_machine() -> None:
+    right = {
+        "it must be twice as fast by tonight": "fewer documents",
+        "it must not be away when a machine fails": "two servers",
+        "the model does not fit one card": "tensor parallel",
+    }
+    assert exercises.check_first_steps(right) == PASS
+    for wish in right:
+        assert exercises.check_first_steps(right | {wish: "two routers"}).startswith("hint")

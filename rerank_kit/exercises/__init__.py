@@ -1,6 +1,11 @@
 """Checks for the exercises of the course, one file per notebook: each replies "pass" or a hint,
 never the answer."""
 
+from rerank_kit.exercises.beyond_one_gpu import (
+    check_arrangement,
+    check_first_steps,
+    check_gpus,
+)
 from rerank_kit.exercises.first_ranking import check_best_question, check_my_document_wins
 from rerank_kit.exercises.into_your_stack import check_addresses, check_hits
 from rerank_kit.exercises.out_of_memory import (
@@ -35,6 +40,7 @@ from rerank_kit.exercises.will_it_fit import (
 __all__ = [
     "PASS",
     "check_addresses",
+    "check_arrangement",
     "check_beside",
     "check_best_question",
     "check_cause_line",
@@ -44,7 +50,9 @@ __all__ = [
     "check_evening_budget",
     "check_families",
     "check_first_remedies",
+    "check_first_steps",
     "check_forgotten_machine",
+    "check_gpus",
     "check_hits",
     "check_kv_of_one_pair",
     "check_largest_that_fits",
