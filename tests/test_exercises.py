@@ -8,6 +8,7 @@ import pytest
 from rerank_kit import exercises, memory
 from rerank_kit.client.long_documents import Passage
 from rerank_kit.exercises import PASS
+from rerank_kit.money import Budget
 from rerank_kit.server.clinic import cases
 
 CARDS = {"student": "Laptop 8 GB", "teacher": "T4", "engineer": "A10"}
@@ -145,3 +146,54 @@ def test_paths_for_a_proxy() -> None:
 )  # fmt: skip
 def test_a_tunnel_command(command: str, word: str) -> None:
     assert word in exercises.check_tunnel(command, 9000, 8000, "me@rented")
+def test_shutdown_ends_the_bill() -> None:
+    check = exercises.check_shutdown_ends_bill
+    assert check({"aws": True, "azure": False, "vast": True, "lambda": False}) == PASS
+    assert "azure" in check({"aws": True, "azure": True})
+
+
+def test_a_guard_for_the_evening() -> None:
+    right = {"on_limit": "stop", "idle_minutes": 20, "countdown_seconds": 300}
+    check = exercises.check_evening_budget
+    assert check(Budget(2.0, 6.0, **right), 2.0) == PASS  # type: ignore[arg-type]
+    for limit, change, word in (
+        (3.0, {}, "1.5 hours"), (6.0, {"on_limit": "warn"}, "warn"),
+        (6.0, {"idle_minutes": None}, "idle"), (6.0, {"countdown_seconds": 5}, "countdown"),
+    ):  # fmt: skip
+        said = check(Budget(2.0, limit, **(right | change)), 2.0)  # type: ignore[arg-type]
+        assert said.startswith("hint") and word in said
+
+
+@pytest.mark.parametrize(
+    ("speed", "word"), [(277.8, PASS), (100, "more"), (400, "faster"), (0, "than 0")]
+)
+def test_cheap_enough(speed: float, word: str) -> None:
+    assert word in exercises.check_cheap_enough(speed)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "word"), [(20, PASS), (21, "spare"), (7, "few"), (12, "few"), (40, "many")]
+)
+def test_gpus_for_a_load(gpus: int, word: str) -> None:
+    assert word in exercises.check_gpus(gpus)
+
+
+def test_an_arrangement_of_gpus() -> None:
+    def check(*flags: str) -> str:
+        return exercises.check_arrangement(flags, "8B", "T4", 4)
+
+    assert check("--tensor-parallel-size", "2", "--data-parallel-size", "2") == PASS
+    assert "share" in check("--data-parallel-size", "4")
+    assert "copies" in check("--tensor-parallel-size", "2")
+    assert "hint" in check()
+
+
+def test_first_steps_past_one_machine() -> None:
+    right = {
+        "it must be twice as fast by tonight": "fewer documents",
+        "it must not be away when a machine fails": "two servers",
+        "the model does not fit one card": "tensor parallel",
+    }
+    assert exercises.check_first_steps(right) == PASS
+    for wish in right:
+        assert exercises.check_first_steps(right | {wish: "two routers"}).startswith("hint")

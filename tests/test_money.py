@@ -214,6 +214,24 @@ def test_the_guard_outlives_the_process_that_started_it(guarded: Path) -> None:
     assert not guards_of(guarded)
 
 
+def test_status_and_stop_tell_of_a_guard_that_runs(guarded: Path) -> None:
+    assert "guard" not in cli("status").stdout
+    assert json.loads(cli("stop", "--json").stdout)["guard"] is None
+    money.start_guard(Budget(1.0, 200.0, "CNY", idle_minutes=30), paid_hours=100)
+    wait_until(lambda: guard_files.read_state().percent > 49, 30)
+    said = cli("status").stdout
+    assert "100.00 CNY of 200.00 CNY spent (50 %)" in said
+    assert "at the limit, or after 30 idle minutes, it stops the servers" in said
+    facts = json.loads(cli("status", "--json").stdout)["guard"]
+    assert facts["alive"] and facts["limit"] == 200.0 and facts["on_limit"] == "stop"
+    assert "still on duty: guard" in cli("stop").stdout
+    for process in guards_of(guarded):
+        process.kill()
+    wait_until(lambda: not guards_of(guarded), 10)
+    assert "IT HAS DIED" in cli("status").stdout
+    assert json.loads(cli("status", "--json").stdout)["guard"]["alive"] is False
+
+
 @pytest.mark.full
 def test_a_spent_budget_stops_a_real_server_whose_kernel_is_dead(guarded: Path) -> None:
     code = "from rerank_kit import launch; import os; launch('practice'); os.kill(os.getpid(), 9)"

@@ -24,7 +24,7 @@ LAYERS = (
     ("memory",),
     ("client",),
     ("server",),
-    ("doctor", "exercises", "search", "tuning", "money"),
+    ("doctor", "exercises", "search", "tuning", "money", "remote", "scale"),
     ("panels", "commands", "integrations"),
     ("cli",),
 )

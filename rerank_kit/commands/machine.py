@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
+from rerank_kit.commands import scaling
 from rerank_kit.commands.result import AddCommand, Result, positive
 
 
@@ -32,6 +33,8 @@ def plan(options: Namespace) -> Result:
     """Will it fit? Without --model, everything that could, the best first in full."""
     from rerank_kit import memory
 
+    if scaling.is_asked(options):
+        return scaling.beyond_one_gpu(options)
     if options.gpu:
         device = memory.device_named(options.gpu)
     elif options.memory_gib is not None:
@@ -64,3 +67,4 @@ def _plan_options(parser: ArgumentParser) -> None:
         "--max-model-len", type=positive, metavar="N", help="longest query + document, in tokens"
     )
     parser.add_argument("--quantization", metavar="Q", help="fp8, int8, awq, gptq, or none")
+    scaling.add_options(parser)

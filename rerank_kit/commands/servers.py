@@ -7,6 +7,7 @@ import sys
 import time
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
+from typing import NamedTuple
 
 from rerank_kit import registry
 from rerank_kit.commands.result import AddCommand, Result, port_number, positive, say
@@ -63,17 +64,20 @@ def launch(options: Namespace) -> Result:
 def status(options: Namespace) -> Result:
     if options.watch:
         return _watch(options)
+    guard = _guard()
     servers = [record.public() | {"state": _live_state(record)} for record in registry.living()]
     if not servers:
         nothing = dict.fromkeys(("url", "pid", "profile", "model", "log_path"))
-        text = "no server of ours is running on this machine"
-        return Result(False, text, nothing | {"state": "stopped", "servers": []})
+        text = _with_guard("no server of ours is running on this machine", guard)
+        data = nothing | {"state": "stopped", "servers": [], "guard": guard.facts}
+        return Result(False, text, data)
     lines = [
         f"{one['state']:<14}{one['url']}  {one['profile']}  {one['served_name']}  pid {one['pid']}"
         for one in servers
     ]
-    data = servers[-1] | {"servers": servers}
-    return Result(all(one["state"] == "ready" for one in servers), "\n".join(lines), data)
+    data = servers[-1] | {"servers": servers, "guard": guard.facts}
+    good = all(one["state"] == "ready" for one in servers)
+    return Result(good, _with_guard("\n".join(lines), guard), data)
 
 
 def _watch(options: Namespace) -> Result:
@@ -106,8 +110,10 @@ def stop(options: Namespace) -> Result:
     from rerank_kit.server.server import stop_record
 
     reports = [(record, stop_record(record)) for record in _chosen(options.port)]
+    guard = _guard()
     if not reports:
-        return Result(True, "nothing of ours was running", {"state": "stopped", "servers": []})
+        text = _with_guard("nothing of ours was running", guard, still=True)
+        return Result(True, text, {"state": "stopped", "servers": [], "guard": guard.facts})
     good = all(not report.survivors for _, report in reports)
     lines = [f"{record.url}  {report.details}" for record, report in reports]
     servers = [
@@ -116,7 +122,8 @@ def stop(options: Namespace) -> Result:
         for record, report in reports
     ]  # fmt: skip
     state = "stopped" if good else "not stopped"
-    return Result(good, "\n".join(lines), {"state": state, "servers": servers})
+    text = _with_guard("\n".join(lines), guard, still=True)
+    return Result(good, text, {"state": state, "servers": servers, "guard": guard.facts})
 
 
 def demo(options: Namespace) -> Result:
@@ -149,6 +156,29 @@ def demo(options: Namespace) -> Result:
         "stopped": report.details,
     }
     return Result(right == len(SAMPLES) and not report.survivors, text, data)
+
+
+class _Guard(NamedTuple):
+    """What is told of the guard: a line ("" when none is on duty), and the same for --json."""
+
+    line: str
+    facts: dict[str, object] | None
+
+
+def _guard() -> _Guard:
+    from rerank_kit.money.guard_files import read_budget, read_state
+    from rerank_kit.money.guard_words import guard_facts, guard_line
+
+    state, budget = read_state(), read_budget()
+    return _Guard(guard_line(state, budget), guard_facts(state, budget))
+
+
+def _with_guard(text: str, guard: _Guard, *, still: bool = False) -> str:
+    if not guard.line:
+        return text
+    if still:
+        return f"{text}\nstill on duty: {guard.line} (to end it: rerank-kit budget --off)"
+    return f"{text}\n{guard.line}"
 
 
 def _chosen(port: int | None) -> list[registry.ServerRecord]:

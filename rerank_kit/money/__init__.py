@@ -1,8 +1,8 @@
 """What this hour costs, and a guard that ends it.
 
 meter.py counts time and money, limits.py decides what is due, guard.py is the small process that
-watches and acts, guard_control.py starts, asks and ends it, providers.py knows how each cloud is
-really stopped.
+watches and acts, guard_control.py starts, asks and ends it, guard_words.py tells of it in a line,
+providers.py knows how each cloud is really stopped.
 """
 
 from __future__ import annotations

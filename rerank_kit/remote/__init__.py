@@ -1,0 +1,20 @@
+"""From the laptop to the rented machine, without opening it to the world.
+
+ssh_command.py reads the login line that a provider shows, tunnel.py keeps an SSH tunnel open,
+proxy.py writes the configuration of a reverse proxy that asks for a key on every path.
+"""
+
+from __future__ import annotations
+
+from rerank_kit.remote.proxy import ProxySettings, proxy_config
+from rerank_kit.remote.ssh_command import SshTarget, read_ssh_command
+from rerank_kit.remote.tunnel import Tunnel, tunnel_command
+
+__all__ = [
+    "ProxySettings",
+    "SshTarget",
+    "Tunnel",
+    "proxy_config",
+    "read_ssh_command",
+    "tunnel_command",
+]

@@ -1,0 +1,190 @@
+"""The second way from outside: an address and a key, through a reverse proxy that asks for the
+key on every path. (The first is a tunnel, which opens nothing.)
+
+vLLM's own --api-key leaves many paths open. The proxy is nginx from the system's packages; this
+module writes its configuration (templates/nginx.conf) and runs it without root.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from urllib.parse import urlsplit
+
+from rerank_kit import machine
+from rerank_kit.client.transport import normalise_url
+from rerank_kit.errors import InputError, PortInUseError, SetupError
+
+TEMPLATE = Path(__file__).resolve().parent.parent / "templates" / "nginx.conf"
+CONFIG_NAME, KEY_NAME = "nginx.conf", "key"
+START_SECONDS, END_SECONDS = 15.0, 10.0
+_KEY = re.compile(r"[A-Za-z0-9_-]{16,}")
+_FILE = re.compile(r"[^\s\"';{}$\\]+")
+
+
+@dataclass(frozen=True)
+class ProxySettings:
+    """listen: address:port. keys: any of them lets in. certificate, certificate_key: PEM files;
+    without them the proxy speaks plain HTTP. tls_elsewhere: something in front speaks TLS (the
+    provider's own address does)."""
+
+    listen: str
+    upstream_url: str
+    keys: tuple[str, ...]
+    certificate: str = ""
+    certificate_key: str = ""
+    tls_elsewhere: bool = False
+    requests_per_second: int = 20
+    burst: int = 40
+    body_mib: int = 32
+    timeout_seconds: int = 300
+
+    def __post_init__(self) -> None:
+        for name in ("requests_per_second", "burst", "body_mib", "timeout_seconds"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1.")
+        if not self.keys or not all(_KEY.fullmatch(key) for key in self.keys):
+            raise InputError(
+                "A key must have at least 16 of the characters A-Z a-z 0-9 _ -.",
+                hint="leave RERANK_API_KEY unset: a good one is made",
+            )
+        if bool(self.certificate) != bool(self.certificate_key):
+            raise InputError("TLS needs both: a certificate and its key.")
+        for file in (self.certificate, self.certificate_key):
+            if file and not (_FILE.fullmatch(file) and Path(file).is_file()):
+                raise InputError(f"{file} is no file that nginx can be told of.")
+        host, _ = self.address
+        if not (host.is_loopback or self.certificate or self.tls_elsewhere):
+            raise InputError(
+                f"On {host} without TLS, everybody on the way could read the key.",
+                hint="--certificate and --certificate-key, or --tls-elsewhere where the "
+                "provider's address speaks TLS; best of all: rerank-kit tunnel",
+            )
+
+    @property
+    def address(self) -> tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, int]:
+        host, _, port = self.listen.rpartition(":")
+        try:
+            number = int(port)
+            if not 0 < number < 65536:
+                raise ValueError(port)
+            return ipaddress.ip_address(host.strip("[]")), number
+        except ValueError:
+            raise InputError(
+                f"{self.listen!r} is no address to listen on.", hint="e.g. 0.0.0.0:8443"
+            ) from None
+
+
+def proxy_config(settings: ProxySettings) -> str:
+    """The whole configuration of nginx. It holds the keys."""
+    upstream = urlsplit(normalise_url(settings.upstream_url))
+    if upstream.scheme != "http" or upstream.path:
+        raise InputError("The server behind the proxy needs an address like http://127.0.0.1:8000.")
+    tls = "        # no TLS: on loopback, or something in front of it speaks TLS"
+    if settings.certificate:
+        certificate = Path(settings.certificate).resolve()
+        key = Path(settings.certificate_key).resolve()
+        tls = (
+            f"        ssl_certificate {certificate};\n"
+            f"        ssl_certificate_key {key};\n"
+            "        ssl_protocols TLSv1.2 TLSv1.3;"
+        )
+    values = {
+        # A regular expression, because nginx compares plain words without regard to case.
+        "KEYS": "\n".join(f'        "~^Bearer {key}$" 1;' for key in settings.keys),
+        "RATE": str(settings.requests_per_second),
+        "BURST": str(settings.burst),
+        "BODY": str(settings.body_mib),
+        "TIMEOUT": str(settings.timeout_seconds),
+        "UPSTREAM": upstream.netloc if upstream.port else f"{upstream.netloc}:80",
+        "LISTEN": settings.listen + (" ssl" if settings.certificate else ""),
+        "TLS": tls,
+    }
+    text = TEMPLATE.read_text(encoding="utf-8")
+    return re.sub(r"@([A-Z]+)@", lambda found: values[found[1]], text)
+
+
+def key_for(folder: Path) -> tuple[str, Path | None]:
+    """(key, the file it is in): RERANK_API_KEY, else the one kept in the folder, else a new one."""
+    given = os.environ.get("RERANK_API_KEY", "")
+    if given:
+        return given, None
+    path = folder / KEY_NAME
+    if path.is_file():
+        return path.read_text(encoding="ascii").strip(), path
+    key = secrets.token_urlsafe(32)
+    _write_secret(path, f"{key}\n")
+    return key, path
+
+
+def write_config(settings: ProxySettings, folder: Path) -> Path:
+    """Write the configuration, readable for its owner alone."""
+    path = folder / CONFIG_NAME
+    _write_secret(path, proxy_config(settings))
+    return path
+
+
+class Proxy:
+    """nginx with the configuration of a folder, as long as the `with` lasts."""
+
+    def __init__(self, settings: ProxySettings, folder: Path) -> None:
+        found = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
+        if found is None:
+            raise SetupError("nginx is not installed.", hint="apt-get install nginx-light")
+        host, port = settings.address
+        if not machine.port_is_free(port, str(host)):
+            raise PortInUseError(f"Port {port} is taken.", hint="another --listen")
+        path = write_config(settings, folder)
+        self.command = [found, "-p", f"{folder}/", "-c", str(path), "-e", "error.log"]
+        self.folder = folder
+        with (folder / "said.log").open("wb") as said:
+            self._child = subprocess.Popen(
+                self.command, stdin=subprocess.DEVNULL, stdout=said, stderr=said,
+                start_new_session=True, cwd=folder,
+            )  # fmt: skip
+        deadline = time.monotonic() + START_SECONDS
+        while machine.port_is_free(port, str(host)):
+            if self._child.poll() is not None or time.monotonic() > deadline:
+                self.close()
+                said_text = (folder / "said.log").read_text(encoding="utf-8", errors="replace")
+                raise SetupError("nginx did not start.", evidence=said_text.strip()[-300:])
+            time.sleep(0.05)
+
+    def __enter__(self) -> Proxy:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:  # fmt: skip
+        self.close()
+
+    @property
+    def is_running(self) -> bool:
+        return self._child.poll() is None
+
+    def close(self) -> None:
+        """End nginx and its workers; a second call is harmless."""
+        self._child.terminate()
+        try:
+            self._child.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+
+
+def _write_secret(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    draft = path.with_suffix(".draft")
+    number = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(number, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(draft, path)

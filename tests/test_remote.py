@@ -1,0 +1,323 @@
+"""The way to a server on another machine: pasted logins, a tunnel through a real sshd, a real
+nginx. All of it on this machine, without root and without a system service."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+from processes import cli, wait_until
+
+from rerank_kit import Reranker, Server, errors, machine
+from rerank_kit.remote import SshTarget, Tunnel, proxy_config, read_ssh_command, tunnel_command
+from rerank_kit.remote.proxy import Proxy, ProxySettings
+
+SSHD = shutil.which("sshd") or shutil.which("/usr/sbin/sshd")
+NGINX = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
+needs_sshd = pytest.mark.skipif(
+    SSHD is None or shutil.which("ssh-keygen") is None,
+    reason="sshd is not installed (apt-get install openssh-server): no real tunnel can be tried",
+)
+needs_nginx = pytest.mark.skipif(
+    NGINX is None, reason="nginx is not installed (apt-get install nginx-light)"
+)
+KEY = "a-Key_of-twenty-letters"
+
+
+# --- what a person pastes
+
+
+@pytest.mark.parametrize(
+    ("pasted", "target"),
+    [
+        ("root@host.example", SshTarget("host.example", "root")),
+        ("ssh -p 38076 root@connect.westb.example.com",  # AutoDL's form
+         SshTarget("connect.westb.example.com", "root", 38076)),
+        ("ssh root@194.68.245.12 -p 22101 -i ~/.ssh/id_ed25519",  # RunPod's, over TCP
+         SshTarget("194.68.245.12", "root", 22101, "~/.ssh/id_ed25519")),
+        ("ssh -p 20544 root@ssh5.example.ai -L 8080:localhost:8080",  # Vast.ai's
+         SshTarget("ssh5.example.ai", "root", 20544)),
+        ("ssh ubuntu@10.0.0.1", SshTarget("10.0.0.1", "ubuntu")),  # Lambda's
+        ("ssh -i key.pem -o Port=23 -l ec2-user -NTf host uname -a",
+         SshTarget("host", "ec2-user", 23, "key.pem")),
+        ("ssh://me@host:2222", SshTarget("host", "me", 2222)),
+        ("me@host:2222", SshTarget("host", "me", 2222)),
+        ("ssh -J jump@gate:2200 me@inner", SshTarget("inner", "me", 22, "", "jump@gate:2200")),
+        (["ssh", "-p22", "me@::1"], SshTarget("::1", "me")),
+    ],
+)  # fmt: skip
+def test_logins_are_understood(pasted: str | list[str], target: SshTarget) -> None:
+    assert read_ssh_command(pasted) == target
+
+
+@pytest.mark.parametrize(
+    "pasted",
+    ["", "ssh", "ssh -p 22", "ssh -p x root@host", "ssh 'root@ho st'", "ssh root@host -i",
+     "ssh -o ProxyCommand=touch\\ /tmp/x root@host", "ssh -oLocalCommand=id root@host",
+     "root@-oProxyCommand=id", "-l -oProxyCommand=id host", "ssh -J -oProxyCommand=id me@host",
+     "ssh -F other root@host", "ssh 'root@host", "root@host:99999",
+     "ssh -o StrictHostKeyChecking=no root@host"],
+)  # fmt: skip
+def test_what_is_no_login_or_would_run_programs_is_refused(pasted: str) -> None:
+    with pytest.raises(errors.InputError):
+        read_ssh_command(pasted)
+
+
+def test_the_command_forwards_on_the_loopback_address_only() -> None:
+    words = tunnel_command(SshTarget("host", "me", 23), 8001, 8000)
+    assert words[words.index("-L") + 1] == "127.0.0.1:8001:127.0.0.1:8000"
+    assert "ExitOnForwardFailure=yes" in words and words[-3:] == ["-p", "23", "me@host"]
+    pasted = ("ssh", "-p", "23", "me@host")
+    printed = cli("tunnel", "--print", "--json", "--port", "8123", "--", *pasted)
+    made = json.loads(printed.stdout)
+    assert made["url"] == "http://127.0.0.1:8123" and made["command"].endswith("-p 23 me@host")
+
+
+# --- a real sshd
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("ssh")
+    for name in ("host_key", "user_key"):
+        words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name]
+        subprocess.run(words, check=True)
+    shutil.copy(folder / "user_key.pub", folder / "authorized_keys")
+    return folder
+
+
+@contextmanager
+def sshd(keys: Path, port: int) -> Iterator[psutil.Process]:
+    """A login server of our own, on the loopback address, with its own keys."""
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)  # as root sshd wants it; a service would make it
+    (keys / "sshd_config").write_text(
+        f"ListenAddress 127.0.0.1\nPort {port}\nHostKey {keys}/host_key\nUsePAM no\n"
+        f"AuthorizedKeysFile {keys}/authorized_keys\nStrictModes no\nPidFile none\n"
+        "PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin yes\n"
+        "AllowTcpForwarding local\nLogLevel ERROR\n",
+        encoding="utf-8",
+    )
+    host_key = " ".join((keys / "host_key.pub").read_text().split()[:2])
+    (keys / "known_hosts").write_text(f"[127.0.0.1]:{port} {host_key}\n")
+    with (keys / "sshd.log").open("ab") as log:
+        child = subprocess.Popen([str(SSHD), "-D", "-e", "-f", keys / "sshd_config"], stderr=log)
+    process = psutil.Process(child.pid)
+    try:
+        wait_until(lambda: not machine.port_is_free(port) or child.poll() is not None, 30)
+        assert child.poll() is None, (keys / "sshd.log").read_text()
+        yield process
+    finally:
+        family = [process, *process.children(recursive=True)] if process.is_running() else []
+        for one in family:
+            one.kill()
+        child.wait()
+        psutil.wait_procs(family, timeout=10)
+
+
+def target(keys: Path, port: int) -> SshTarget:
+    settings = (f"UserKnownHostsFile={keys}/known_hosts", "IdentitiesOnly=yes")
+    return SshTarget("127.0.0.1", getpass.getuser(), port, str(keys / "user_key"),
+                     settings=settings)  # fmt: skip
+
+
+@needs_sshd
+def test_a_ranking_through_a_tunnel_is_the_same_and_nothing_stays(
+    server: Server, keys: Path
+) -> None:
+    assert server.record is not None
+    port = machine.free_port()
+    documents = ["The train leaves at noon.", "Water a cactus every two weeks."]
+    direct = server.reranker().rank("How do I water a cactus?", documents)
+    with sshd(keys, port), Tunnel(target(keys, port), remote_port=server.record.port) as tunnel:
+        assert tunnel.url != server.url and tunnel.is_open
+        through = Reranker(tunnel.url).rank("How do I water a cactus?", documents)
+        pid = tunnel.pid
+    assert [one.text for one in through] == [one.text for one in direct]
+    assert [one.score for one in through] == pytest.approx([one.score for one in direct], abs=1e-5)
+    assert pid is not None and not psutil.pid_exists(pid)
+    assert machine.port_is_free(tunnel.local_port)
+
+
+@needs_sshd
+def test_a_broken_line_is_opened_again(server: Server, keys: Path) -> None:
+    assert server.record is not None
+    port, said = machine.free_port(), []
+    with sshd(keys, port), Tunnel(target(keys, port), remote_port=server.record.port) as tunnel:
+        keeper = threading.Thread(
+            target=_keep_quietly, args=(tunnel, said), daemon=True
+        )
+        keeper.start()
+        first = tunnel.pid
+        assert first is not None
+        os.kill(first, signal.SIGKILL)
+        wait_until(lambda: tunnel.times_reopened == 1 and tunnel.server_answers(), 60)
+        assert tunnel.pid != first and machine.port_is_free(tunnel.local_port) is False
+    # Now the other side is gone for good: it tries a few times, then says so.
+    keeper.join(60)
+    assert not keeper.is_alive() and isinstance(said[-1], errors.UnreachableError)
+    assert not tunnel.is_open
+
+
+def _keep_quietly(tunnel: Tunnel, said: list[object]) -> None:
+    try:
+        tunnel.keep_open(tries=2, say=said.append)
+    except errors.UnreachableError as error:
+        said.append(error)
+
+
+@needs_sshd
+def test_each_way_to_fail_says_which_it_is(server: Server, keys: Path, tmp_path: Path) -> None:
+    assert server.record is not None
+    port, nobody = machine.free_port(), machine.free_port()
+    with sshd(keys, port):
+        with pytest.raises(errors.UnreachableError, match="tunnel stands, but nothing answers"):
+            Tunnel(target(keys, port), remote_port=nobody, answers_seconds=1)
+        with pytest.raises(errors.PortInUseError):
+            Tunnel(target(keys, port), local_port=server.record.port)
+        (keys / "known_hosts").write_text("")  # a host that was never seen
+        with pytest.raises(errors.UnreachableError, match="login") as failure:
+            Tunnel(target(keys, port), remote_port=server.record.port)
+        assert "verification failed" in failure.value.evidence
+    with pytest.raises(errors.UnreachableError) as failure:
+        Tunnel(target(keys, port), remote_port=server.record.port)
+    assert "refused" in failure.value.evidence.lower()
+
+
+@needs_sshd
+def test_the_command_opens_a_tunnel_and_ends_with_ctrl_c(server: Server, keys: Path) -> None:
+    assert server.record is not None
+    port, local = machine.free_port(), machine.free_port()
+    with sshd(keys, port):
+        words = ["tunnel", "--port", str(local), "--remote-port", str(server.record.port), "--json",
+                 "--", "ssh", *target(keys, port).words()]  # fmt: skip
+        child = subprocess.Popen(
+            [sys.executable, "-m", "rerank_kit", *words],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        try:
+            answers = Reranker(f"http://127.0.0.1:{local}", retry_seconds=0)
+            wait_until(lambda: child.poll() is not None or _scores(answers), 60)
+            ssh = psutil.Process(child.pid).children()
+            assert len(ssh) == 1 and ssh[0].name() == "ssh"
+            child.send_signal(signal.SIGINT)
+            out, _ = child.communicate(timeout=60)
+        finally:
+            child.kill()
+            child.wait()
+    assert child.returncode == 0 and json.loads(out)["state"] == "closed"
+    assert not ssh[0].is_running() and machine.port_is_free(local)
+
+
+def _scores(reranker: Reranker) -> bool:
+    try:
+        return len(reranker.score([("a", "b")])) == 1
+    except errors.RerankKitError:
+        return False
+
+
+# --- a real nginx
+
+
+def proxy_settings(server: Server, **changes: object) -> ProxySettings:
+    values: dict[str, object] = {
+        "listen": f"127.0.0.1:{machine.free_port()}", "upstream_url": server.url, "keys": (KEY,),
+    }  # fmt: skip
+    return ProxySettings(**(values | changes))  # type: ignore[arg-type]
+
+
+@needs_nginx
+def test_every_path_behind_the_proxy_needs_the_key(server: Server, tmp_path: Path) -> None:
+    settings = proxy_settings(server, requests_per_second=500, burst=500)
+    with Proxy(settings, tmp_path) as proxy:
+        root = f"http://{settings.listen}"
+        paths = requests.get(f"{server.url}/openapi.json", timeout=30).json()["paths"]
+        assert len(paths) > 15
+        for path in [*paths, "/", "/docs", "/metrics", "//v1/models", "/v1/../metrics"]:
+            for word in ("", f"Bearer {KEY.upper()}", f"Bearer {KEY}x", KEY):
+                headers = {"Authorization": word} if word else {}
+                for method in ("GET", "POST"):
+                    answer = requests.request(method, root + path, headers=headers, timeout=30)
+                    assert answer.status_code == 401 and "key" in answer.text, (method, path, word)
+        assert requests.get(f"{root}/_key", timeout=30).status_code == 404  # its own inner path
+        with pytest.raises(errors.AuthError):
+            Reranker(root, api_key="wrong-wrong-wrong").score([("a", "b")])
+        through = Reranker(root, api_key=KEY).score([("a", "b"), ("a", "c")])
+        assert through == pytest.approx(server.reranker().score([("a", "b"), ("a", "c")]), abs=1e-5)
+        assert (tmp_path / "nginx.conf").stat().st_mode & 0o077 == 0
+        workers = psutil.Process(proxy._child.pid).children(recursive=True)
+    assert not any(worker.is_running() for worker in workers)
+    assert machine.port_is_free(settings.address[1])
+    assert KEY not in (tmp_path / "error.log").read_text()
+
+
+@needs_nginx
+def test_the_proxy_slows_down_and_says_when_the_server_is_away(tmp_path: Path) -> None:
+    nobody = f"http://127.0.0.1:{machine.free_port()}"
+    settings = ProxySettings(f"127.0.0.1:{machine.free_port()}", nobody, (KEY,),
+                             requests_per_second=1, burst=2)  # fmt: skip
+    with Proxy(settings, tmp_path):
+        ask = {"url": f"http://{settings.listen}/health", "timeout": 30}
+        good = {"Authorization": f"Bearer {KEY}"}
+        assert requests.get(**ask, headers=good).status_code == 502  # type: ignore[arg-type]
+        codes = [requests.get(**ask).status_code for _ in range(20)]  # type: ignore[arg-type]
+        assert set(codes) == {401, 429}  # guessing keys is slowed down too
+
+
+@needs_nginx
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+def test_the_proxy_speaks_tls(server: Server, tmp_path: Path) -> None:
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj",
+         "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout",
+         tmp_path / "key.pem", "-out", tmp_path / "cert.pem"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    settings = proxy_settings(server, certificate=str(tmp_path / "cert.pem"),
+                              certificate_key=str(tmp_path / "key.pem"))  # fmt: skip
+    with Proxy(settings, tmp_path / "proxy"):
+        answer = requests.get(
+            f"https://{settings.listen}/v1/models", headers={"Authorization": f"Bearer {KEY}"},
+            verify=str(tmp_path / "cert.pem"), timeout=30,
+        )  # fmt: skip
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"listen": "0.0.0.0:8443"}, {"listen": "8443"}, {"listen": "127.0.0.1:0"}, {"keys": ()},
+     {"keys": ("short",)}, {"keys": ('quote"; } evil { "aaaaaaaa',)}, {"certificate": "x"},
+     {"upstream_url": "https://elsewhere"}, {"requests_per_second": 0}],
+)  # fmt: skip
+def test_an_unsafe_proxy_is_refused(changes: dict[str, object]) -> None:
+    values = {"listen": "127.0.0.1:8443", "upstream_url": "http://127.0.0.1:8000", "keys": (KEY,)}
+    with pytest.raises(errors.InputError):
+        proxy_config(ProxySettings(**(values | changes)))  # type: ignore[arg-type]
+
+
+def test_the_command_keeps_its_key_to_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RERANK_API_KEY", raising=False)
+    folder = tmp_path / "proxy"
+    words = ("proxy", "--listen", "0.0.0.0:8443", "--folder", str(folder))
+    assert cli(*words).returncode == 2  # the key would travel in the clear
+    done = cli(*words, "--tls-elsewhere")
+    key = (folder / "key").read_text().strip()
+    assert done.returncode == 0 and len(key) > 30 and key not in done.stdout
+    assert (folder / "key").stat().st_mode & 0o077 == 0
+    assert f"Bearer {key}" in (folder / "nginx.conf").read_text()
+    assert json.loads(cli(*words, "--tls-elsewhere", "--json").stdout)["tls"] is False
+    assert (folder / "key").read_text().strip() == key  # the second time it is the same
