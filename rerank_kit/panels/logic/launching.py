@@ -130,7 +130,8 @@ class LaunchModel(Model):
             settings = self.settings()
             facts = catalogue.facts_of(settings.model)
             made = memory.plan(
-                facts, memory.device_here(settings.profile), max_model_len=min(self.value(LENGTH), facts.max_positions),
+                facts, memory.device_here(settings.profile),
+                max_model_len=min(self.value(LENGTH), facts.max_positions),
                 max_num_batched_tokens=self.value(STEP), dtype=settings.dtype,
                 eager="--enforce-eager" in settings.vllm_arguments(0),
             )  # fmt: skip

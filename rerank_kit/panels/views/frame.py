@@ -91,6 +91,16 @@ class Panel:
         """Call action with the new value whenever the user changes a field."""
         widget.observe(lambda change: self.do(lambda: action(change["new"])), "value")
 
+    def bind(self, widget: widgets.Widget, name: str) -> None:
+        """What the user changes in a field goes into the model's attribute of that name."""
+
+        def take(value: Any) -> None:
+            if getattr(self.model, name) != value:
+                setattr(self.model, name, value)
+                self.model.problem = None  # it was about what stood there before
+
+        self.on_change(widget, take)
+
     def __repr__(self) -> str:
         return f"{self.title}: {self.purpose}\n  in code: {self.code}\n  {WITHOUT_BUTTONS}"
 
@@ -134,6 +144,31 @@ def row(*made: widgets.Widget) -> widgets.Box:
     box = widgets.HBox(list(made))
     box.add_class("rk-row")
     return box
+
+
+class Slider:
+    """A number to type (labelled, for keyboards and screen readers) and a slider to drag."""
+
+    def __init__(self, label: str, least: int, most: int, step: int, value: int = 0) -> None:
+        self.number = field(widgets.BoundedIntText(
+            min=least, max=most, step=step, description=label,
+            value=value or least), "number")  # fmt: skip
+        self.slider = widgets.IntSlider(
+            min=least, max=most, step=step, value=value or least, readout=False,
+            continuous_update=False, layout={"flex": "1 1 220px"},
+        )
+        widgets.link((self.number, "value"), (self.slider, "value"))
+        self.box = row(self.number, self.slider)
+
+    def show(self, value: int, most: int | None = None) -> None:
+        """Show a value; the range grows where the value asks for it."""
+        highest = max(value, most or self.number.max)
+        for one in (self.slider, self.number):
+            if one.max != highest and (most or highest > one.max):
+                one.max = highest
+            if value < one.min:
+                one.min = value
+        set_quietly(self.number, value=value)
 
 
 def check(label: str, value: bool = False) -> widgets.Checkbox:

@@ -35,9 +35,9 @@ class LaunchPanel(frame.Panel):
         self.price = frame.field(widgets.BoundedFloatText(
             value=model.price_per_hour, min=0.0, max=10_000.0, step=0.1,
             description="Price an hour (0: free)"), "narrow")  # fmt: skip
-        self.length = _Slider("Longest query + document, tokens", 256, 40960, 256)
-        self.step = _Slider("Tokens in one step", 256, 16384, 256)
-        self.cache = _Slider("KV cache, MiB", 1, 8192, 1)
+        self.length = frame.Slider("Longest query + document, tokens", 256, 40960, 256)
+        self.step = frame.Slider("Tokens in one step", 256, 16384, 256)
+        self.cache = frame.Slider("KV cache, MiB", 1, 8192, 1)
         self.flags = frame.field(widgets.Text(
             description="More flags of vLLM", placeholder="--enforce-eager",
             continuous_update=False))  # fmt: skip
@@ -127,30 +127,6 @@ class LaunchPanel(frame.Panel):
                 parts.append(self.button("Apply this fix", apply, tooltip=fix.change))
             lines.append(widgets.VBox(parts))
         self.fixes.children = tuple(lines)
-
-
-class _Slider:
-    """A number to type (labelled, for keyboards and screen readers) and a slider to drag."""
-
-    def __init__(self, label: str, least: int, most: int, step: int) -> None:
-        self.number = frame.field(widgets.BoundedIntText(
-            min=least, max=most, step=step, description=label, value=least), "number")  # fmt: skip
-        self.slider = widgets.IntSlider(
-            min=least, max=most, step=step, value=least, readout=False, continuous_update=False,
-            layout={"flex": "1 1 220px"},
-        )
-        widgets.link((self.number, "value"), (self.slider, "value"))
-        self.box = frame.row(self.number, self.slider)
-
-    def show(self, value: int, most: int | None = None) -> None:
-        """Show a value; the range grows where the value asks for it."""
-        highest = max(value, most or self.number.max)
-        for one in (self.slider, self.number):
-            if one.max != highest and (most or highest > one.max):
-                one.max = highest
-            if value < one.min:
-                one.min = value
-        frame.set_quietly(self.number, value=value)
 
 
 def state_html(model: LaunchModel) -> str:

@@ -80,7 +80,7 @@ class RankPanel(frame.Panel):
             (self.long, "long_documents"), (self.own, "own_instruction"),
             (self.instruction, "instruction_name"),
         ):  # fmt: skip
-            self.on_change(widget, self._setter(name))
+            self.bind(widget, name)
         self.on_change(self.top_n, lambda value: setattr(self.model, "top_n", value or None))
         self.on_change(self.threshold, lambda value: setattr(
             self.model, "threshold", value or None))  # fmt: skip
@@ -88,13 +88,6 @@ class RankPanel(frame.Panel):
         self.on_change(self.show_prompt, lambda _: None)
         self.on_change(self.history, self._take_history)
         frame.on_enter(self.query, lambda: self.do(self._rank))
-
-    def _setter(self, name: str) -> Any:
-        def take(value: Any) -> None:
-            setattr(self.model, name, value)
-            self.model.problem = None
-
-        return take
 
     def _rank(self) -> None:
         self.model.rank()
