@@ -7,6 +7,7 @@ import os
 from rerank_kit.client.reranker import default_url
 from rerank_kit.doctor import Examination, examine
 from rerank_kit.errors import NoServerError
+from rerank_kit.panels.logic.servers import no_server
 from rerank_kit.panels.logic.work import Model
 
 
@@ -28,8 +29,5 @@ class DoctorModel(Model):
         try:
             url = self.url.strip() or default_url()
         except NoServerError:
-            raise NoServerError(
-                "No server is running here yet.",
-                hint="start one in the Launch panel, or type the address of another one",
-            ) from None
+            raise no_server() from None
         self.examination = examine(url, os.environ.get("RERANK_API_KEY"))

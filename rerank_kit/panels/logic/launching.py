@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
+import threading
 import time
 from pathlib import Path
 
@@ -51,6 +53,7 @@ class LaunchModel(Model):
         self.may_force = False
         self.price_per_hour, self.currency = _price_so_far()
         self._updated_at = 0.0
+        self._noted = ""
 
     # -- what would be started ------------------------------------------------------------------
 
@@ -156,8 +159,6 @@ class LaunchModel(Model):
 
     def watch_for_servers(self, every_seconds: float = 2.0) -> None:
         """look() now and then, for as long as the process lives."""
-        import threading
-
         def run() -> None:
             while True:
                 time.sleep(every_seconds)
@@ -249,7 +250,7 @@ class LaunchModel(Model):
             self.diagnosis, self.failed_log = error.diagnosis, error.log_tail
             raise
         self.record = self.server.record
-        self.said = f"Ready at {self.server.url}."
+        self.said = "It scores the known pairs as it should."
 
     def _on_progress(self, progress: Progress) -> None:
         new_stage = self.progress is None or self.progress.stage != progress.stage
@@ -258,6 +259,9 @@ class LaunchModel(Model):
         if new_stage or now - self._updated_at >= _UPDATE_SECONDS:
             self._updated_at = now
             self.record = self._starting_record() or self.record
+            if self.record is not None and self.record.mark != self._noted:
+                self._noted = self.record.mark
+                _note_for_the_page(self.record)
             self.changed()
 
     def _starting_record(self) -> ServerRecord | None:
@@ -288,6 +292,14 @@ class LaunchModel(Model):
             raise LaunchError(f"The server did not end: {report.details}")
         if not self.may_force:
             self.server = self.record = self.progress = None
+
+
+def _note_for_the_page(record: ServerRecord) -> None:
+    """scripts/webapp.sh ends at Ctrl-C what was started in its page: it reads this file."""
+    path = os.environ.get("RERANK_KIT_WEBAPP_SERVERS")
+    if path and record.launcher_pid == os.getpid():
+        with contextlib.suppress(OSError), open(path, "a", encoding="utf-8") as file:
+            file.write(f"{record.port}\n")
 
 
 def _can_apply(fix: Fix) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rerank_kit import registry
 from rerank_kit.client import Reranker
 from rerank_kit.errors import NoServerError
 
@@ -20,7 +21,17 @@ class RerankerSource:
         try:
             return Reranker()
         except NoServerError:
-            raise NoServerError(
-                "No server is running here yet.",
-                hint="start one in the Launch panel, or: rerank-kit launch",
-            ) from None
+            raise no_server() from None
+
+
+def no_server() -> NoServerError:
+    """What to say where a panel needs a server: none runs, or one is not ready yet."""
+    if any(record.state == "starting" for record in registry.living()):
+        return NoServerError(
+            "The server is still starting.",
+            hint="wait until the Launch panel says that it is ready, then press again",
+        )
+    return NoServerError(
+        "No server is running here yet.",
+        hint="start one in the Launch panel, or: rerank-kit launch",
+    )

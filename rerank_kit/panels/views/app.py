@@ -33,7 +33,6 @@ class AppPanel(frame.Panel):
 
     title = "rerank_kit"
     purpose = "Rank your own texts with Qwen3-Reranker."
-    code = "from rerank_kit import panels; panels.rank()"
 
     def __init__(self) -> None:
         self.panels: dict[str, frame.Panel] = {}

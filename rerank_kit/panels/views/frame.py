@@ -16,7 +16,7 @@ from rerank_kit.panels.logic.work import Model, Problem
 
 WITHOUT_BUTTONS = (
     "No buttons to be seen? They need a live kernel: run this cell in JupyterLab, or use the "
-    "panels as a web page: bash scripts/webapp.sh. The line of code above does the same."
+    "panels as a web page: bash scripts/webapp.sh"
 )
 
 
@@ -35,8 +35,8 @@ class Panel:
         self.status = widgets.HTML()
         self.body = self.build()
         heading = text(
-            f"<h2>{escape(self.title)}</h2><p class='rk-soft'>{escape(self.purpose)} "
-            f"In code: <code>{escape(self.code)}</code></p>"
+            f"<h2>{escape(self.title)}</h2><p class='rk-soft'>{escape(self.purpose)}"
+            + (f" In code: <code>{escape(self.code)}</code></p>" if self.code else "</p>")
         )
         self.widget = widgets.VBox([styles(), heading, *self.body, self.status])
         self.widget.add_class("rk")
@@ -102,7 +102,8 @@ class Panel:
         self.on_change(widget, take)
 
     def __repr__(self) -> str:
-        return f"{self.title}: {self.purpose}\n  in code: {self.code}\n  {WITHOUT_BUTTONS}"
+        code = f"  in code: {self.code}\n" if self.code else ""
+        return f"{self.title}: {self.purpose}\n{code}  {WITHOUT_BUTTONS}"
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         bundle = dict(self.widget._repr_mimebundle_(**options) or {})

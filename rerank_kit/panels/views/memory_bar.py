@@ -7,6 +7,8 @@ from rerank_kit.panels.views import frame
 
 #: Okabe and Ito's colours: told apart also by people who see fewer of them.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")
+#: Hatched: not ours.
+_OTHERS = "repeating-linear-gradient(45deg,#777 0 5px,#999 5px 10px)"
 
 
 def memory_html(bar: MemoryBar) -> str:
@@ -15,7 +17,7 @@ def memory_html(bar: MemoryBar) -> str:
     whole = max(bar.usable_gib, bar.needed_gib + held)
     parts = [*zip(bar.parts, _COLOURS, strict=False)]
     if held > 0.05:
-        parts.insert(0, (("in use by others", held), "#777777"))
+        parts.insert(0, (("in use by others", held), _OTHERS))
     pieces = "".join(
         f'<span style="width:{100 * gib / whole:.2f}%;background:{colour}"></span>'
         for (_, gib), colour in parts
