@@ -1,6 +1,6 @@
 """Set up the environment of this project, then start what was asked for.
 
-Called by scripts/start.sh and scripts/test.sh; standard library only, Python 3.8 or newer.
+Called by scripts/start.sh, webapp.sh and test.sh; standard library only, Python 3.8 or newer.
 Settings are environment variables; `bash scripts/start.sh --help` lists them.
 """
 
@@ -17,7 +17,7 @@ from typing import Any, Dict, List, Optional, Sequence
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from set_up import choice, install, lab, machine, pins, reuse, uv, worker
+from set_up import choice, install, lab, machine, pins, reuse, uv, webapp, worker
 from set_up.install import Plan
 from set_up.project import Project, is_up_to_date, read_state
 from set_up.steps import SetupError
@@ -55,12 +55,18 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     if command == "start" and ("-h" in words or "--help" in words):
         print(HELP, end="")
         return 0
-    parser = argparse.ArgumentParser(prog="scripts/start.sh", usage=HELP, add_help=False)
+    if command == "webapp" and ("-h" in words or "--help" in words):
+        print(webapp.HELP, end="")
+        return 0
+    prog, usage = ("webapp.sh", webapp.HELP) if command == "webapp" else ("start.sh", HELP)
+    parser = argparse.ArgumentParser(prog="scripts/" + prog, usage=usage, add_help=False)
     if command == "start":
         group = parser.add_mutually_exclusive_group()
         group.add_argument("--setup-only", action="store_true")
         group.add_argument("--demo", action="store_true")
         parser.add_argument("--new-lab", action="store_true")
+    elif command == "webapp":
+        webapp.add_options(parser)
     elif command == "ensure":
         parser.add_argument("--extra", action="append", default=[])
     elif command == "_install":
@@ -78,6 +84,10 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         if command == "ensure":
             ensure(project, COURSE + options.extra)
             return 0
+        if command == "webapp":
+            webapp.check_port(options.port)  # before a set-up that takes minutes
+            ensure(project, COURSE)
+            return webapp.open_page(project, course_environment(project), options)
         return start(project, options)
     except (SetupError, ValueError) as error:
         print("\n%s" % error, file=sys.stderr)

@@ -96,7 +96,8 @@ class Verdict:
             "next_steps": self.next_steps(),
         }  # fmt: skip
 
-    def _rows(self) -> list[list[str]]:
+    def rows(self) -> list[list[str]]:
+        """(what, in words): what the answer stands on."""
         rows = [
             ["certainty", self.difference.sentence("quality of the first results")],
             ["judged", f"{self.judged} queries; for {self.nothing_found} nothing useful was found"],
@@ -114,11 +115,11 @@ class Verdict:
         return rows
 
     def _facts_lines(self) -> list[str]:
-        return aligned(self._rows())
+        return aligned(self.rows())
 
     def html_page(self) -> str:
         """The verdict as one HTML page that needs nothing else."""
-        rows = [[html.escape(cell) for cell in row] for row in self._rows()]
+        rows = [[html.escape(cell) for cell in row] for row in self.rows()]
         examples = [
             [f"{old:.2f}", f"{new:.2f}", html.escape(query)] for query, old, new in self.examples
         ]

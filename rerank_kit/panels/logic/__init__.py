@@ -1,0 +1,1 @@
+"""What the panels know and do, without a widget."""

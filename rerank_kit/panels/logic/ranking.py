@@ -1,0 +1,174 @@
+"""The Rank panel without its widgets: pasted texts -> a ranking, its history, its files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rerank_kit.client import Ranking, Reranker
+from rerank_kit.client.documents import documents_in, text_of
+from rerank_kit.client.instructions import glued_prefix, templates
+from rerank_kit.errors import InputError
+from rerank_kit.panels.logic.servers import RerankerSource
+from rerank_kit.panels.logic.work import Model
+from rerank_kit.prompt import DEFAULT_INSTRUCTION, render
+from rerank_kit.samples import SAMPLES
+
+#: How many earlier rankings are kept.
+HISTORY = 10
+#: Names of the two ways to paste.
+LINES, PARAGRAPHS = "one a line", "paragraphs"
+#: The picker's entries that are no template.
+OFFICIAL, OWN = "official default", "my own words"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the result. moved: places gained against the order of the input."""
+
+    rank: int
+    score: float
+    index: int
+    moved: int
+    text: str
+    id: str | None = None
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """One press of the button: what was asked and what came back."""
+
+    ranking: Ranking
+    instruction_name: str
+    asked: int
+
+    @property
+    def seconds(self) -> float:
+        return self.ranking.seconds or 0.0
+
+    def rows(self) -> list[Row]:
+        return [
+            Row(one.rank, one.score, one.index, one.index + 1 - one.rank, one.text, one.id)
+            for one in self.ranking
+        ]
+
+    def summary(self) -> str:
+        """What was done, in one sentence."""
+        kept = len(self.ranking)
+        shown = "" if kept == self.asked else f", {kept} shown"
+        return (
+            f"{self.asked} documents{shown}, {1000 * self.seconds:,.0f} ms, "
+            f"model {self.ranking.model}"
+        )
+
+    def as_csv(self) -> str:
+        """rank, score, index, id, text. Begins with a byte order mark: without one a
+        spreadsheet program shows Chinese as rubbish."""
+        out = io.StringIO()
+        writer = csv.writer(out)
+        writer.writerow(["rank", "score", "index", "id", "text"])
+        for row in self.rows():
+            writer.writerow([row.rank, row.score, row.index, row.id or "", _as_text(row.text)])
+        return "\ufeff" + out.getvalue()
+
+    def as_json(self) -> str:
+        """The keys of `rerank-kit rank --json`, and what was asked."""
+        return json.dumps(
+            {
+                "query": self.ranking.query, "instruction": self.ranking.instruction,
+                "model": self.ranking.model,
+                "results": [one.as_dict() for one in self.ranking],
+                "notes": list(self.ranking.notes),
+            },
+            ensure_ascii=False, indent=1,
+        )  # fmt: skip
+
+
+class RankModel(Model):
+    """What the Rank panel holds. The fields are what the user typed; rank() uses them."""
+
+    def __init__(self, reranker: Reranker | None = None) -> None:
+        super().__init__()
+        self.source = RerankerSource(reranker)
+        sample = SAMPLES[0]
+        self.query = sample.query
+        self.text = "\n".join(sample.documents)
+        self.split_by = LINES
+        self.file: tuple[str, bytes] | None = None
+        self.top_n: int | None = None
+        self.threshold: float | None = None
+        self.long_documents = "chunk"
+        self.instruction_name = OFFICIAL
+        self.own_instruction = ""
+        self.shown: Ranked | None = None
+        self.history: list[Ranked] = []
+
+    def documents(self) -> list[str | dict[str, Any]]:
+        """The documents as they would be ranked now. Raises InputError."""
+        name, text = "the box of documents", self.text
+        if self.file is not None:
+            name, text = self.file[0], text_of(self.file[1], self.file[0])
+        return documents_in(text, name, paragraphs=self.split_by == PARAGRAPHS)
+
+    def instruction_names(self) -> list[str]:
+        return [OFFICIAL, *templates(), OWN]
+
+    def instruction(self) -> str | None:
+        """The chosen wording; None is the official default."""
+        if self.instruction_name == OFFICIAL:
+            return None
+        if self.instruction_name == OWN:
+            return self.own_instruction.strip() or None
+        return templates()[self.instruction_name].text
+
+    def about_instruction(self) -> str:
+        """What the chosen instruction asks for, in the reader's words."""
+        if self.instruction_name in (OFFICIAL, OWN):
+            return self.instruction() or DEFAULT_INSTRUCTION
+        found = templates()[self.instruction_name]
+        return " ".join(filter(None, [found.text, found.zh]))
+
+    def preview(self) -> str:
+        """The very prompt that the model reads for the first document."""
+        try:
+            first = self.documents()[0]
+        except InputError:
+            first = ""
+        text = str(first["text"]) if isinstance(first, Mapping) else first
+        return render(self.query, text, self.instruction())
+
+    def warning(self) -> str:
+        """What in the query would mislead the model; "" when nothing would."""
+        glued = glued_prefix(self.query)
+        if not glued:
+            return ""
+        return f"“{glued}” is read as words of the query: choose an instruction instead."
+
+    def rank(self) -> bool:
+        """Rank in the background. False when it is busy."""
+        return self.begin("ranking", self._rank)
+
+    def show(self, place: int) -> None:
+        """Show an entry of the history again."""
+        self.shown = self.history[place]
+        self.changed()
+
+    def _rank(self) -> None:
+        if not self.query.strip():
+            raise InputError("The query is empty.", hint="say what you are looking for")
+        documents = self.documents()
+        ranking = self.source.get().rank(
+            self.query, documents, self.instruction(), self.top_n,
+            threshold=self.threshold, long_documents=self.long_documents, progress=False,
+        )  # fmt: skip
+        self.shown = Ranked(ranking, self.instruction_name, len(documents))
+        self.history = [self.shown, *self.history][:HISTORY]
+
+
+def _as_text(value: str) -> str:
+    """A cell that a spreadsheet would take for a formula becomes text."""
+    return f"'{value}" if value[:1] in ("=", "+", "-", "@") else value

@@ -1,0 +1,37 @@
+"""Which reranker a panel asks."""
+
+from __future__ import annotations
+
+from rerank_kit import registry
+from rerank_kit.client import Reranker
+from rerank_kit.errors import NoServerError
+
+
+class RerankerSource:
+    """The reranker that was given, else whatever server runs when it is asked for. A server
+    that was started anew at the same address is asked anew for its model."""
+
+    def __init__(self, given: Reranker | None = None) -> None:
+        self._given = given
+
+    def get(self) -> Reranker:
+        """Raises NoServerError."""
+        if self._given is not None:
+            return self._given
+        try:
+            return Reranker()
+        except NoServerError:
+            raise no_server() from None
+
+
+def no_server() -> NoServerError:
+    """What to say where a panel needs a server: none runs, or one is not ready yet."""
+    if any(record.state == "starting" for record in registry.living()):
+        return NoServerError(
+            "The server is still starting.",
+            hint="wait until the Launch panel says that it is ready, then press again",
+        )
+    return NoServerError(
+        "No server is running here yet.",
+        hint="start one in the Launch panel, or: rerank-kit launch",
+    )

@@ -1,0 +1,1 @@
+"""How the panels look: ipywidgets."""

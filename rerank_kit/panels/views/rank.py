@@ -1,0 +1,180 @@
+"""Rank: a query, documents, a button, bars."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ipywidgets as widgets
+
+from rerank_kit.client import Reranker
+from rerank_kit.client.long_documents import MODES
+from rerank_kit.client.ranking import clip
+from rerank_kit.client.scores import probability
+from rerank_kit.panels.logic.ranking import LINES, OWN, PARAGRAPHS, Ranked, RankModel
+from rerank_kit.panels.views import frame
+
+#: As much of a document as a line of the result shows.
+SHOWN_COLUMNS = 400
+_LONG = {
+    "chunk": "score it in passages", "cut": "score its beginning", "skip": "leave it out",
+    "error": "stop with an error",
+}  # fmt: skip
+
+
+class RankPanel(frame.Panel):
+    title = "Rank"
+    purpose = "Put your own texts in the order in which they answer a query."
+    code = "reranker.rank(query, documents, instruction, top_n, threshold=...)"
+    model: RankModel
+
+    def __init__(self, reranker: Reranker | None = None) -> None:
+        super().__init__(RankModel(reranker))
+
+    def build(self) -> list[widgets.Widget]:
+        model = self.model
+        self.query = frame.field(widgets.Text(
+            value=model.query, description="Query: what are you looking for?"))  # fmt: skip
+        self.text = frame.field(widgets.Textarea(
+            value=model.text, rows=7, description="Documents: paste your texts"))  # fmt: skip
+        self.split_by = frame.field(widgets.Dropdown(
+            options=[("one document a line", LINES), ("paragraphs parted by empty lines",
+            PARAGRAPHS)], value=model.split_by, description="The texts are"), "medium")  # fmt: skip
+        self.upload = widgets.FileUpload(
+            accept=".txt,.md,.jsonl,.csv,text/plain", multiple=False,
+            description="Take a file instead", tooltip="a UTF-8 text file or JSON lines",
+        )
+        self.forget = self.button("Back to the box", lambda: self._take_file(()))
+        self.file_line = frame.text()
+        self.top_n = frame.field(widgets.BoundedIntText(
+            value=0, min=0, max=100_000, description="How many (0: all)"), "narrow")  # fmt: skip
+        self.threshold = frame.field(widgets.BoundedFloatText(
+            value=0.0, min=0.0, max=1.0, step=0.05, description="Lowest score (0: all)"),
+            "narrow")  # fmt: skip
+        self.long = frame.field(widgets.Dropdown(
+            options=[(_LONG[mode], mode) for mode in MODES], value=model.long_documents,
+            description="A document that is too long"), "medium")  # fmt: skip
+        self.instruction = frame.field(widgets.Dropdown(
+            options=model.instruction_names(), value=model.instruction_name,
+            description="Instruction: what relevant means"), "medium")  # fmt: skip
+        self.own = frame.field(widgets.Textarea(
+            rows=2, description="Your instruction, best in English"))  # fmt: skip
+        self.about = frame.text()
+        self.show_prompt = frame.check("Show the very prompt that the model reads")
+        self.prompt = frame.text()
+        self.rank = self.button("Rank", self._rank, main=True)
+        self.result = frame.text()
+        self.history = frame.field(widgets.Dropdown(
+            options=[("nothing yet", None)], description="Earlier rankings"))  # fmt: skip
+        self._listen()
+        return [
+            self.query, self.text,
+            frame.row(self.split_by, self.upload, self.forget), self.file_line,
+            frame.row(self.instruction, self.top_n, self.threshold, self.long),
+            self.own, self.about, self.show_prompt, self.prompt,
+            frame.row(self.rank), self.result, self.history,
+        ]  # fmt: skip
+
+    def _listen(self) -> None:
+        for widget, name in (
+            (self.query, "query"), (self.text, "text"), (self.split_by, "split_by"),
+            (self.long, "long_documents"), (self.own, "own_instruction"),
+            (self.instruction, "instruction_name"),
+        ):  # fmt: skip
+            self.bind(widget, name)
+        self.on_change(self.top_n, lambda value: setattr(self.model, "top_n", value or None))
+        self.on_change(self.threshold, lambda value: setattr(
+            self.model, "threshold", value or None))  # fmt: skip
+        self.on_change(self.upload, self._take_file)
+        self.on_change(self.show_prompt, lambda _: None)
+        self.on_change(self.history, self._take_history)
+        frame.on_enter(self.query, lambda: self.do(self._rank))
+
+    def _rank(self) -> None:
+        self.model.rank()
+
+    def _take_file(self, value: tuple[dict[str, Any], ...]) -> None:
+        self.model.file = (value[0]["name"], bytes(value[0]["content"])) if value else None
+        self.model.problem = None
+        if not value:
+            frame.set_quietly(self.upload, value=())
+
+    def _take_history(self, place: int | None) -> None:
+        if place is not None:
+            self.model.show(place)
+
+    def show(self) -> None:
+        model = self.model
+        self.rank.disabled = bool(model.busy)
+        self.text.layout.display = "none" if model.file else None
+        self.forget.layout.display = None if model.file else "none"
+        self.own.layout.display = None if model.instruction_name == OWN else "none"
+        self.file_line.value = self._file_words()
+        warned = model.warning()
+        warning = f'<div class="rk-card warn">{frame.escape(warned)}</div>' if warned else ""
+        about = frame.escape(model.about_instruction())
+        self.about.value = f'<p class="rk-soft">{about}</p>{warning}'
+        shows = self.show_prompt.value
+        self.prompt.value = f"<pre>{frame.escape(model.preview())}</pre>" if shows else ""
+        if model.shown is not None:
+            self.result.value = result_html(model.shown)
+        entries = [(_entry(one), place) for place, one in enumerate(model.history)]
+        self.history.layout.display = None if len(entries) > 1 else "none"
+        place = model.history.index(model.shown) if model.shown in model.history else None
+        if entries and list(self.history.options) != entries:
+            self.history.options = entries
+        if entries:
+            frame.set_quietly(self.history, value=place)
+
+    def _file_words(self) -> str:
+        if self.model.file is None:
+            return ""
+        name, data = self.model.file
+        return f"<p>File: <b>{frame.escape(name)}</b>, {len(data):,} bytes</p>"
+
+
+def result_html(ranked: Ranked) -> str:
+    """The ranking with bars and what moved; below it the files to take away."""
+    rows = [
+        [
+            str(row.rank), f"{row.score:.3f}", frame.bar(_share(row.score, ranked)),
+            moved(row.moved), frame.escape(clip(row.text, SHOWN_COLUMNS)),
+        ]
+        for row in ranked.rows()
+    ]  # fmt: skip
+    notes = [*ranked.ranking.notes]
+    notes += [f"document {one.index} was left out: {one.reason}" for one in ranked.ranking.unscored]
+    toy = "" if ranked.ranking.model != "practice" else (
+        '<p class="rk-soft">Scored by the practice model, a toy: real scores, no real judgement.'
+        "</p>"
+    )
+    links = (
+        frame.download("Save as CSV", "ranking.csv", ranked.as_csv(), "text/csv")
+        + frame.download("Save as JSON", "ranking.json", ranked.as_json(), "application/json")
+    )
+    heads = ["rank", "score", "", "moved", "document"]
+    return (
+        f"<h3>{frame.escape(ranked.ranking.query)}</h3>"
+        f'<p class="rk-soft">{frame.escape(ranked.summary())}</p>'
+        + (frame.table(heads, rows, (0, 1), "ranking") if rows else "<p>Nothing is left: no "
+           "document reaches the lowest score you asked for.</p>")
+        + "".join(f"<p>note: {frame.escape(note)}</p>" for note in notes)
+        + toy + f'<p class="rk-links">{links}</p>'
+    )  # fmt: skip
+
+
+def moved(places: int) -> str:
+    """How far a document moved, in a sign and in words."""
+    if places > 0:
+        return f'<span class="rk-up" title="moved up {places}">▲ {places}</span>'
+    if places < 0:
+        return f'<span class="rk-down" title="moved down {-places}">▼ {-places}</span>'
+    return '<span class="rk-down" title="stayed">=</span>'
+
+
+def _share(score: float, ranked: Ranked) -> float:
+    return probability(score) if ranked.ranking.raw_scores else score
+
+
+def _entry(ranked: Ranked) -> str:
+    first = clip(ranked.ranking[0].text, 30) if len(ranked.ranking) else "nothing"
+    return f"{clip(ranked.ranking.query, 40)} → {first} ({ranked.instruction_name})"
