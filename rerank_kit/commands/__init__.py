@@ -14,10 +14,11 @@ from rerank_kit.commands import (
     searching,
     servers,
     spending,
+    tuning,
 )
 from rerank_kit.commands.result import Result
 
 #: In the order in which `rerank-kit --help` lists them.
-GROUPS = (machine, servers, ranking, searching, judging, health, loading, spending)
+GROUPS = (machine, servers, ranking, searching, judging, health, loading, tuning, spending)
 
 __all__ = ["GROUPS", "Result"]

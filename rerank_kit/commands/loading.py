@@ -57,18 +57,11 @@ def bench(options: Namespace) -> Result:
 
 
 def workload_of(options: Namespace, client: Reranker) -> Workload:
-    """The user's own files, or a corpus of this package; cut to the lengths that were asked."""
-    from rerank_kit.tuning.workload import parse_mix, read_workload, shipped_workload
+    """The texts, cut to the lengths that were asked with the server's own tokenizer."""
+    from rerank_kit.tuning.texts import texts_named
+    from rerank_kit.tuning.workload import parse_mix
 
-    each, instruction = options.documents_per_request, options.instruction
-    if options.queries or options.documents:
-        workload = read_workload(
-            options.queries, options.documents, documents_per_request=each, instruction=instruction
-        )
-    else:
-        workload = shipped_workload(
-            options.corpus_name, documents_per_request=each, instruction=instruction
-        )
+    workload = texts_named(options)
     if options.pair_tokens:
         workload = workload.with_pair_tokens(parse_mix(options.pair_tokens), client.tokenizer)
     return workload

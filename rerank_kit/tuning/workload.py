@@ -8,13 +8,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
+from typing import Protocol
 
 from rerank_kit.client.documents import read_documents
-from rerank_kit.client.tokenizer import ServerTokenizer
 from rerank_kit.errors import InputError
 
 #: No text of ours may be shorter than this when it is cut to a length.
 _LEAST_DOCUMENT_TOKENS = 4
+
+
+class TokenCounter(Protocol):
+    """What cutting texts to a length needs: the server's tokenizer, or the model's own file."""
+
+    def borders(self, text: str) -> list[int]: ...
+
+    def overhead(self, query: str, instruction: str | None) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -68,7 +76,7 @@ class Workload:
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
     def with_pair_tokens(
-        self, mix: Sequence[tuple[int, int]], tokenizer: ServerTokenizer
+        self, mix: Sequence[tuple[int, int]], tokenizer: TokenCounter
     ) -> Workload:
         """The same queries with documents cut, or put together, so that pairs have these many
         tokens, prompt included. mix: (tokens of a pair, share), e.g. ((128, 3), (512, 1)).
@@ -90,7 +98,7 @@ class Workload:
 
 
 def _of_length(
-    documents: Sequence[str], place: int, tokens: int, tokenizer: ServerTokenizer
+    documents: Sequence[str], place: int, tokens: int, tokenizer: TokenCounter
 ) -> str:
     """Document number `place`, with as much of the following ones as it takes, cut to a length."""
     text = documents[place % len(documents)]
