@@ -9,15 +9,19 @@ from rerank_kit.commands import (
     distance,
     health,
     judging,
+    loading,
     machine,
     ranking,
     searching,
     servers,
     spending,
+    tuning,
 )
 from rerank_kit.commands.result import Result
 
 #: In the order in which `rerank-kit --help` lists them.
-GROUPS = (machine, servers, ranking, searching, judging, health, distance, spending)
+GROUPS = (
+    machine, servers, ranking, searching, judging, health, loading, tuning, distance, spending
+)  # fmt: skip
 
 __all__ = ["GROUPS", "Result"]

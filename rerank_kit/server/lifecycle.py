@@ -84,6 +84,20 @@ def launch(
     return launch_with_remedies(start, situation, name, wanted, on_remedy)
 
 
+def launch_settings(
+    settings: ServerSettings,
+    *,
+    port: int | None = None,
+    timeout_seconds: float | None = None,
+    on_progress: ProgressCallback | None = None,
+    score_check: bool = True,
+) -> Server:
+    """A ready server with exactly these settings, for who compares settings (tuning). The
+    arguments and errors are those of launch()."""
+    limit = timeout_seconds or TIMEOUT_SECONDS[settings.profile]
+    return _start_or_attach(settings, port, limit, on_progress, False, score_check)
+
+
 def _start_or_attach(
     settings: ServerSettings,
     port: int | None,
