@@ -2,7 +2,7 @@
 
 `write` puts pairs of query and document on sheets without label, file id or order that could tell
 anything; a judge who has seen neither the labels nor the cards grades them. `collect` turns the
-graded sheets into second_pass/test.tsv beside the first labels of each corpus. The sampling has a
+graded sheets into qrels/second_pass.tsv beside the first labels of each corpus. The sampling has a
 fixed seed, so that anybody can write the same sheets again and have them judged once more.
 
     python scripts/blind_sheets.py write FOLDER
@@ -17,7 +17,7 @@ import json
 import random
 from pathlib import Path
 
-from rerank_kit.search.labelled import CORPORA, SHIPPED, shipped
+from rerank_kit.search.labelled import CORPORA, SHIPPED, second_labels, shipped
 from rerank_kit.search.recall import Bm25
 
 SEED = 20261121
@@ -110,8 +110,7 @@ def collect(folder: Path) -> None:
         if missing:
             print(f"{name}: {len(missing)} of {len(pairs)} pairs have no grade; nothing written")
             continue
-        target = CORPORA / name / "second_pass" / "test.tsv"
-        target.parent.mkdir(exist_ok=True)
+        target = second_labels(name)
         rows = [f"{query}\t{document}\t{graded[pair_id(name, query, document)]}"
                 for query, document in pairs]  # fmt: skip
         target.write_text(
