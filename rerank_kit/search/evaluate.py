@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rerank_kit.client.ranking import clip
@@ -16,6 +16,8 @@ from rerank_kit.search.pipeline import DEPTH, Search, check_baseline
 
 #: The measure that decides, because it looks at the whole first page and at all grades.
 MAIN_MEASURE = "nDCG@10"
+#: Marks of the shipped corpora by which results are broken down.
+GROUPS = ("languages", "kind")
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,7 @@ def compare(
     against: Search | None = None,
     depth: int = DEPTH,
     relevant_from: int = 1,
-    group_by: Sequence[str] = ("languages", "kind"),
+    group_by: Sequence[str] = GROUPS,
     progress: bool | None = None,
 ) -> Comparison:
     """Search every labelled query in two ways and compare.
@@ -176,8 +178,30 @@ def compare(
             before = _recall_of(labelled, search, depth, relevant_from)
         else:
             before = run(labelled, against, depth, relevant_from, step)
+    model = "" if search.reranker is None else search.reranker.model
+    return _comparison(labelled, before, after, model, depth, group_by)
+
+
+def with_labels(
+    comparison: Comparison, labelled: Labelled, relevant_from: int = 1,
+    group_by: Sequence[str] = GROUPS,
+) -> Comparison:  # fmt: skip
+    """The same rankings measured with other labels (Labelled.graded_by): nothing is searched
+    again."""
+    runs = []
+    for one in (comparison.before, comparison.after):
+        rankings = {query.id: one.rankings[query.id] for query in labelled.queries}
+        runs.append(replace(
+            one, rankings=rankings, values=measure(labelled, rankings, relevant_from)
+        ))  # fmt: skip
+    return _comparison(labelled, *runs, comparison.model, comparison.depth, group_by)
+
+
+def _comparison(
+    labelled: Labelled, before: Run, after: Run, model: str, depth: int, group_by: Sequence[str]
+) -> Comparison:
     return Comparison(
-        labelled, before, after, "" if search.reranker is None else search.reranker.model, depth,
+        labelled, before, after, model, depth,
         {
             name: _difference(labelled.queries, before, after, name)
             for name in MEASURES

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,22 @@ class Labelled:
             f"{len(self.queries):,} queries)"
         )
 
+    def graded_by(self, grades: dict[str, dict[str, int]]) -> Labelled:
+        """The same documents and queries with another judge's grades (read_qrels). Queries for
+        which that judge found nothing useful are left out and noted."""
+        kept = tuple(
+            replace(one, grades=grades[one.id]) for one in self.queries
+            if max(grades.get(one.id, {}).values(), default=0) > 0
+        )  # fmt: skip
+        if not kept:
+            raise InputError(
+                f"The other labels have no positive one for a query of {self.name}.",
+                hint="do the ids of the queries agree?",
+            )
+        missing = len(self.queries) - len(kept)
+        notes = (f"{missing} queries without a positive label were left out",) if missing else ()
+        return replace(self, queries=kept, notes=notes)
+
     def only(self, **metadata: str) -> Labelled:
         """The same documents with the queries that carry these marks: only(languages="cross")."""
         kept = tuple(
@@ -64,6 +80,11 @@ def shipped(name: str = "technical") -> Labelled:
     )
 
 
+def second_labels(name: str) -> Path:
+    """The file with the second pass of labels of a corpus of this package, made blind."""
+    return CORPORA / name / "qrels" / "second_pass.tsv"
+
+
 def read_labelled(
     corpus: str | Path, queries: str | Path, qrels: str | Path, name: str = ""
 ) -> Labelled:
@@ -75,7 +96,7 @@ def read_labelled(
         row["_id"]: Document(row["_id"], str(row.get("text") or ""), str(row.get("title") or ""))
         for row in _json_lines(str(corpus))
     }
-    grades = _read_qrels(str(qrels))
+    grades = read_qrels(str(qrels))
     kept, unlabelled, unanswered = [], 0, 0
     for row in _json_lines(str(queries)):
         own = grades.get(row["_id"], {})
@@ -125,7 +146,8 @@ def _json_lines(path: str) -> list[dict[str, Any]]:
     return rows
 
 
-def _read_qrels(path: str) -> dict[str, dict[str, int]]:
+def read_qrels(path: str) -> dict[str, dict[str, int]]:
+    """{query id: {document id: grade}} of a BEIR or TREC file. Raises FileInputError."""
     grades: dict[str, dict[str, int]] = {}
     rows = csv.reader(read_text(path).split("\n"), delimiter="\t", quoting=csv.QUOTE_NONE)
     for number, row in enumerate(rows, start=1):
