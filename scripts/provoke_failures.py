@@ -23,20 +23,18 @@ from rerank_kit.server.provoke import PROVOCATIONS, Outcome, provoke
 
 def table(outcomes: list[Outcome]) -> str:
     """Provoked failure, family found, fix applied, running or not."""
-    rows = [["provoked failure", "family found", "sure", "running", "seconds"]]
+    rows = [["provoked failure", "family found", "sure", "fix applied", "running", "seconds"]]
     for one in outcomes:
         if one.left_out:
-            rows.append([one.name, "-", "-", f"left out: {one.left_out}", "-"])
+            rows.append([one.name, "-", "-", f"left out: {one.left_out}", "-", "-"])
             continue
-        running = "yes" if one.running else "no"
-        if one.needs_person:
-            running += ": a person has to mend it"
         family = one.family or "none"
         rows.append([
             one.name, family if one.family in one.expected else f"{family} (WRONG)",
-            one.confidence, running, f"{one.seconds:.0f}",
+            one.confidence, ", then ".join(one.fixes) or "-", "yes" if one.running else "no",
+            f"{one.seconds:.0f}",
         ])  # fmt: skip
-    lines = aligned(rows, numbers=(4,))
+    lines = aligned(rows, numbers=(5,))
     lines += ["", *(f"{one.name}: {text}" for one in outcomes for text in one.remedies)]
     return "\n".join(lines)
 

@@ -22,7 +22,8 @@ from rerank_kit import Examination, examine, models
 from rerank_kit.machine import free_port
 from rerank_kit.prompt import chat_template_path
 from rerank_kit.server import process_group
-from rerank_kit.server.settings import ServerSettings, settings_for
+from rerank_kit.server.profiles import settings_for
+from rerank_kit.server.settings import ServerSettings
 
 #: A start takes 20 s on two idle cores; on a busy machine several times that.
 START_SECONDS = 400.0

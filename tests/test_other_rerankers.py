@@ -13,7 +13,7 @@ import jinja2
 import pytest
 
 from rerank_kit import launch, other_rerankers
-from rerank_kit.server.settings import settings_for
+from rerank_kit.server.profiles import settings_for
 
 QUERY = "how do I water a cactus"
 DOCUMENTS = ("Every two weeks, a little.", "The train leaves at noon.", "仙人掌两周浇一次水。")

@@ -23,12 +23,16 @@ from rerank_kit.server import provoke, recovery, stalls
         ("cache too small", "with --kv-cache-memory-bytes"),
         ("quantisation not supported", "without --quantization"),
         ("main memory", "with --kv-cache-memory-bytes"),
+        ("container's memory", "with --kv-cache-memory-bytes"),
+        ("context too long", "with --max-model-len"),
     ],
 )
 def test_a_setting_that_cannot_work_is_cured_and_remembered(
     own_state: Path, name: str, cure: str
 ) -> None:
     outcome = provoke.provoke(name)
+    if outcome.left_out:
+        pytest.skip(outcome.left_out)
     assert outcome.good and outcome.running, str(outcome)
     assert outcome.evidence and len(outcome.remedies) == 1
     assert f"trying again {cure}" in outcome.remedies[0]
@@ -37,10 +41,19 @@ def test_a_setting_that_cannot_work_is_cured_and_remembered(
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("name", ["context too long", "bad path", "stuck"])
+@pytest.mark.parametrize("name", ["bad path", "stuck", "too many parts"])
 def test_a_provoked_failure_is_found_and_leaves_nothing(own_state: Path, name: str) -> None:
     outcome = provoke.provoke(name, mend=False)
     assert outcome.good and not outcome.running, str(outcome)
+    assert clean(own_state)
+
+
+@pytest.mark.full
+def test_a_killed_worker_is_found_and_the_server_runs_again(own_state: Path) -> None:
+    """Story: the log's only cause is "died unexpectedly", and it was called unknown."""
+    outcome = provoke.provoke("worker killed")
+    assert outcome.good and outcome.running, str(outcome)
+    assert outcome.confidence == "likely" and outcome.fixes
     assert clean(own_state)
 
 

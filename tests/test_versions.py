@@ -14,7 +14,7 @@ from official_recipe import OfficialRecipe
 from rerank_kit import Server, machine, models, versions
 from rerank_kit.errors import SetupError
 from rerank_kit.server import settings
-from rerank_kit.server.settings import settings_for
+from rerank_kit.server.profiles import settings_for
 
 ROWS: list[dict[str, Any]] = json.loads(versions.path().read_text(encoding="utf-8"))
 DRIVEN = [row["version"] for row in ROWS if row["prompt"] != versions.REFUSED]

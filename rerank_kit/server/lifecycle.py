@@ -17,9 +17,10 @@ from rerank_kit.errors import LaunchError, LaunchStopped, LaunchTimeout
 from rerank_kit.registry import ServerRecord
 from rerank_kit.server import interrupts, ports, process_group, progress
 from rerank_kit.server.ladder import Situation
+from rerank_kit.server.profiles import choose_profile, settings_for
 from rerank_kit.server.recovery import Attempt, Remedy, RemedyCallback, launch_with_remedies
 from rerank_kit.server.server import Server, stop_record
-from rerank_kit.server.settings import ServerSettings, choose_profile, settings_for
+from rerank_kit.server.settings import ServerSettings
 from rerank_kit.server.startup import Progress, ProgressCallback
 from rerank_kit.server.waiting import check_known_pairs, wait_until_it_answers
 
