@@ -204,10 +204,14 @@ def test_a_proxy_with_a_size_limit_gets_smaller_requests(server: Server) -> None
     assert ranking.scores == close(Reranker(server.url).rank("record 3", texts[:12]).scores)
 
 
-def test_a_router_without_tokenizer_and_model_list_still_scores(server: Server) -> None:
-    """vllm-router forwards /v1/score; a document that is too long is found by halves."""
-    only = ("/v1/score",)
-    gone = Fault(404, b'{"detail":"Not Found"}')
+@pytest.mark.parametrize("status", [404, 401, 403])
+def test_a_proxy_that_lets_only_the_scores_through_still_scores(
+    server: Server, status: int
+) -> None:
+    """A document that is too long is found by halves. Story: a Caddy that answered 401 to every
+    path but three made one long document fail all the others, as if the key were wrong."""
+    only = ("/v1/score",) if status == 404 else ("/v1/score", "/v1/models")
+    gone = Fault(status, b'{"detail":"no"}')
     with relay(server.url, lambda path, body, n: None if path in only else gone) as network:
         ranking = Reranker(network.url).rank("word", [*DOCUMENTS, "word " * 6000, "last"])
     assert sorted(hit.index for hit in ranking) == [0, 1, 2, 3, 4, 6]

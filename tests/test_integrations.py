@@ -44,4 +44,4 @@ def test_small_clients_in_environments_of_their_own(server: Server, tmp_path: Pa
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     results = json.loads(table.read_text(encoding="utf-8"))
-    assert len(results) == 9 and {line["result"] for line in results} == {"ok"}, done.stdout
+    assert len(results) == 12 and {line["result"] for line in results} == {"ok"}, done.stdout

@@ -12,7 +12,7 @@ from typing import Any
 
 from rerank_kit.client.sentences import sentence_ends
 from rerank_kit.client.transport import Transport
-from rerank_kit.errors import BadRequestError, RequestError, ResponseError, WrongServerError
+from rerank_kit.errors import AuthError, BadRequestError, RequestError, ResponseError, WrongServerError
 from rerank_kit.prompt import render
 
 #: Characters sent to /tokenize at once. Its answer is about six bytes a character; the border
@@ -94,8 +94,10 @@ class ServerTokenizer:
 
 
 def is_without_tokenizer(error: RequestError) -> bool:
-    """True when a server simply has no /tokenize (a router, another engine)."""
-    return isinstance(error, WrongServerError | ResponseError | BadRequestError)
+    """True when a server simply has no /tokenize for us (a router, another engine, a proxy that
+    lets only some paths through and answers 401 or 403 to the others). Where it is really the key
+    that is refused, the request for scores says so."""
+    return isinstance(error, WrongServerError | ResponseError | BadRequestError | AuthError)
 
 
 def aligned(text: str, token_strs: Any) -> list[int] | None:

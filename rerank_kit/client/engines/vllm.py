@@ -1,8 +1,9 @@
 """vLLM, also behind vllm-router: POST /v1/score.
 
 /v1/score rather than /v1/rerank: it does not send the documents back, it takes several queries
-at once, and the router forwards only this one rightly (SERVING: its /v1/rerank loses the model's
-name). Both routes render the same prompt and give the same scores.
+at once, and the router forwards this one rightly (vllm-router 0.1.17 answers /rerank and /v1/rerank
+with "the model `default` does not exist"). Both routes render the same prompt and give the same
+scores.
 """
 
 from __future__ import annotations
