@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -377,7 +378,9 @@ def test_the_light_package_is_light() -> None:
 # --- the scripts ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("script", ["start.sh", "test.sh", "set_up/find_python.sh"])
+@pytest.mark.parametrize(
+    "script", ["start.sh", "test.sh", "webapp.sh", "set_up/find_python.sh"]
+)
 def test_shell_scripts_parse(script: str) -> None:
     subprocess.run(["bash", "-n", str(ROOT / "scripts" / script)], check=True, timeout=30)
 
@@ -388,7 +391,7 @@ def test_ci_runs_the_full_tests() -> None:
     )
 
 
-@pytest.mark.parametrize("script", ["start.sh", "test.sh"])
+@pytest.mark.parametrize("script", ["start.sh", "test.sh", "webapp.sh"])
 def test_help_works_from_any_folder(script: str, tmp_path: Path) -> None:
     command = ["bash", str(ROOT / "scripts" / script), "--help"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30)
@@ -400,6 +403,17 @@ def test_a_wrong_option_is_wrong_usage() -> None:
     command = ["bash", str(ROOT / "scripts/start.sh"), "--dmeo"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30)
     assert done.returncode == 2 and "--dmeo" in done.stderr
+
+
+def test_the_page_says_so_when_its_port_is_taken() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        command = ["bash", str(ROOT / "scripts/webapp.sh"), "--port", str(port)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 1 and f"Port {port} is taken" in done.stderr
+    assert "--port" in done.stderr.split("try:")[1]
 
 
 # --- real set-ups, of the small kind --------------------------------------------------------

@@ -30,6 +30,9 @@ from rerank_kit.server.verdict import Diagnosis
 LENGTH, STEP, CACHE = "--max-model-len", "--max-num-batched-tokens", "--kv-cache-memory-bytes"
 MODELS = ("the profile's own", "practice", "0.6B", "4B", "8B")
 LOG_LINES = 15
+#: Changes that no button makes: the kit sets the template itself, and code from a hub is run by
+#: a person who has read it.
+_FOR_A_PERSON = ("--chat-template", "--trust-remote-code")
 #: A view is brought up to date at most so often while a server starts.
 _UPDATE_SECONDS = 0.5
 
@@ -306,7 +309,9 @@ def _can_apply(fix: Fix) -> bool:
     flag = fix.change.split("=", 1)[0].split(" ", 1)[0]
     if fix.kind in ("model", "without"):
         return True
-    return fix.kind == "setting" and flag.startswith("-") and flag not in RESERVED_FLAGS
+    if fix.kind != "setting" or flag in RESERVED_FLAGS or flag in _FOR_A_PERSON:
+        return False
+    return flag.startswith("-") and "/path/" not in fix.change  # a path to fill in
 
 
 def _flags_of(arguments: tuple[str, ...], *, sliders: bool) -> tuple[str, ...]:

@@ -41,6 +41,7 @@ class AppPanel(frame.Panel):
         launch: Any = self.panel("Launch")
         launch.model.watch(self.refresh)
         launch.model.watch_for_servers()
+        self.refresh()
 
     def build(self) -> list[widgets.Widget]:
         self.tabs = {

@@ -1,0 +1,158 @@
+"""A real Chromium at the panels' web page: the whole story of somebody who does not code."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rerank_kit.machine import free_port
+
+playwright_api = pytest.importorskip("playwright.sync_api")
+sys.path.insert(0, str(Path(__file__).parent))
+
+import panels_page as here  # noqa: E402
+
+pytestmark = [pytest.mark.browser, pytest.mark.full, pytest.mark.timeout(1500)]
+PICTURES = here.REPOSITORY / "artefacts"
+QUERY = "怎么申请退款"
+TEXTS = "今天的天气很好\n退款在订单页面申请，三天内到账\n我们的仓库在杭州\n红烧肉要先焯水"
+TABS = ["Rank", "Search", "Judge", "Launch", "Memory", "Doctor", "Money"]
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    path = here.chromium_path()
+    assert path, "no chromium: scripts/test.sh leaves browser tests out then"
+    with playwright_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=here.CHROMIUM)
+        yield browser
+        browser.close()
+
+
+def test_the_story_of_somebody_who_does_not_code(chromium: Any, tmp_path: Path) -> None:
+    """Break a launch, read why, mend it with a button, rank own Chinese texts, look around in
+    both themes, stop. Nothing is asked of an outside host, nothing stays running."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/"
+    with here.webapp(port, tmp_path / "state", "--no-server") as app:
+        assert any(url in line for line in here.wait_for_the_page(app))
+        first = here.Visitor(chromium, url)
+        first.wait_for("Server: none runs")
+        _break_and_mend(first)
+        _rank(first, tmp_path)
+        _look_around(chromium, url)
+        _second_visitor(chromium, url)
+        _stop(first)
+        assert first.outside == []
+        app.send_signal(signal.SIGINT)
+        said, _ = app.communicate(timeout=120)
+        assert app.returncode == 0 and "The page is closed." in said, said
+    left = list((tmp_path / "state" / "servers").glob("*.json"))
+    assert left == [], "a server is left"
+
+
+def _break_and_mend(visitor: here.Visitor) -> None:
+    visitor.open("Launch")
+    visitor.choose("Profile", "practice")
+    visitor.fill("KV cache, MiB", "8")
+    visitor.wait_for("the start will fail")
+    visitor.press("Start")
+    visitor.wait_for("kv_cache_too_small")
+    visitor.picture(PICTURES / "panels-failure-light-1280.png")
+    visitor.press("Apply this fix")
+    visitor.wait_for("Changed: --kv-cache-memory-bytes")
+    visitor.press("Start")
+    visitor.wait_for("Ready: practice")
+    visitor.picture(PICTURES / "panels-ready-light-1280.png")
+
+
+def _rank(visitor: here.Visitor, folder: Path) -> None:
+    visitor.open("Rank")
+    visitor.fill("Query: what are you looking for?", QUERY)
+    visitor.fill("Documents: paste your texts", TEXTS)
+    visitor.press("Rank")
+    visitor.wait_for("4 documents")
+    rows = visitor.page.locator("table[aria-label=ranking] tbody tr")
+    assert rows.count() == 4 and "退款在订单页面申请" in rows.first.inner_text()
+    visitor.picture(PICTURES / "panels-ranking-light-1280.png")
+    for name in ("CSV", "JSON"):
+        with visitor.page.expect_download() as waiting:
+            visitor.page.get_by_text(f"Save as {name}").click()
+        waiting.value.save_as(folder / f"ranking.{name.lower()}")
+    with (folder / "ranking.csv").open(encoding="utf-8-sig") as file:
+        saved = list(csv.DictReader(file))
+    assert [row["rank"] for row in saved] == ["1", "2", "3", "4"]
+    results = json.loads((folder / "ranking.json").read_text(encoding="utf-8"))["results"]
+    assert results[0]["text"] == saved[0]["text"] == TEXTS.splitlines()[1]
+
+
+def _look_around(browser: Any, url: str) -> None:
+    """Every tab in dark at 800 px and in light at 1280: a picture, and nothing sticks out."""
+    for theme, width in (("dark", 800), ("light", 1280)):
+        visitor = here.Visitor(browser, url, theme, width)
+        visitor.wait_for("Server: ready")
+        for tab in TABS:
+            visitor.open(tab)
+            _use(visitor, tab)
+            assert visitor.overflow() <= 0, f"{tab} is wider than {width} px"
+            visitor.picture(PICTURES / f"panels-{tab.lower()}-{theme}-{width}.png")
+        shade = visitor.page.evaluate("getComputedStyle(document.body).backgroundColor")
+        dark = sum(int(part) for part in shade.split("(")[1].split(")")[0].split(",")[:3]) < 300
+        assert dark == (theme == "dark"), shade
+        assert visitor.outside == []
+        visitor.page.context.close()
+
+
+def _use(visitor: here.Visitor, tab: str) -> None:
+    if tab == "Rank":
+        visitor.page.get_by_label("Show the very prompt").check()
+        visitor.wait_for("<|im_start|>system")
+        visitor.press("Rank")
+        visitor.wait_for("5 documents")
+    elif tab == "Search":
+        visitor.press("Read the texts")
+        visitor.wait_for("Sample questions")
+        visitor.press("Search")
+        visitor.wait_for("What the reranker makes of it")
+    elif tab == "Judge":
+        visitor.fill("How many queries", "2")
+        visitor.press("Propose queries")
+        visitor.wait_for("Questions that people wrote")
+        visitor.press("Start judging")
+        visitor.wait_for("Does this answer")
+        visitor.press("4 good")
+        visitor.wait_for("Result 2 of")
+    elif tab == "Doctor":
+        visitor.press("Examine")
+        visitor.wait_for("Nothing needs fixing.")
+    elif tab == "Money":
+        visitor.fill("Price an hour", "2")
+        visitor.wait_for("since this machine is up")
+
+
+def _second_visitor(browser: Any, url: str) -> None:
+    """Another viewer shares the server and nothing else; the keyboard is enough."""
+    visitor = here.Visitor(browser, url)
+    visitor.wait_for("Server: ready, practice")
+    query = visitor.page.get_by_label("Query: what are you looking for?")
+    assert query.input_value() != QUERY
+    visitor.page.locator(".rk-tabs button").first.focus()
+    visitor.page.keyboard.press("Tab")
+    visitor.page.keyboard.press("Enter")
+    visitor.page.get_by_role("heading", name="Search", exact=True).wait_for()
+    visitor.page.context.close()
+
+
+def _stop(visitor: here.Visitor) -> None:
+    visitor.open("Launch")
+    visitor.press("Stop")
+    visitor.wait_for("Left running")
+    visitor.press("Stop it for everybody")
+    visitor.wait_for("No server is running.")
