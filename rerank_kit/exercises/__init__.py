@@ -10,6 +10,7 @@ from rerank_kit.exercises.out_of_memory import (
 )
 from rerank_kit.exercises.outcome import PASS
 from rerank_kit.exercises.start_here import check_forgotten_machine, check_profiles
+from rerank_kit.exercises.tune import check_first_settings, check_most_pairs, check_price
 from rerank_kit.exercises.two_stage_search import check_depth, check_enough_queries
 from rerank_kit.exercises.what_the_model_reads import (
     check_official_prompt,
@@ -37,15 +38,18 @@ __all__ = [
     "check_enough_queries",
     "check_families",
     "check_first_remedies",
+    "check_first_settings",
     "check_forgotten_machine",
     "check_hits",
     "check_kv_of_one_pair",
     "check_largest_that_fits",
     "check_length_for_cache",
     "check_longest_pair",
+    "check_most_pairs",
     "check_my_document_wins",
     "check_official_prompt",
     "check_options_fit",
+    "check_price",
     "check_profiles",
     "check_threshold",
     "mystery_prompts",
