@@ -258,3 +258,24 @@ def test_tune_is_interrupted_and_goes_on(own_state: Path) -> None:
     assert [step["verdict"] for step in found["steps"]][:2] == ["start", "kept"]
     assert found["steps"][1]["measured"]["cached_share"] > 0.3
     assert clean(own_state)
+
+
+@pytest.mark.full
+def test_forms_are_compared_on_labelled_queries(own_state: Path) -> None:
+    done = cli("forms", "float32", "bfloat16", "--profile", "practice", "--corpus-name", "design",
+               "--depth", "8", "--seconds", "1", "--json")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    exact, half = json.loads(done.stdout)["forms"]
+    assert 0.3 < exact["quality"] <= 1 and exact["change"] is None
+    assert abs(half["change"]["difference"]) < 0.05
+    assert half["weights_gib"] == pytest.approx(exact["weights_gib"] / 2, rel=0.01)
+    assert min(exact["pairs_per_second"], half["pairs_per_second"]) > 0
+    assert clean(own_state)
+
+
+def test_a_form_that_is_none_is_refused_before_anything_starts(own_state: Path) -> None:
+    done = cli("forms", "bfloat16", "int3", "--profile", "practice")
+    assert done.returncode == 2 and "int3" in done.stderr
+    made = cli("forms", "awq", "--profile", "practice")
+    assert made.returncode == 2 and "while loading" in made.stderr
+    assert clean(own_state)
