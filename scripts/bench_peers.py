@@ -20,11 +20,13 @@ be done in pieces: --only transformers, then --only ours ... and at the end with
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import platform
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -72,21 +74,21 @@ def main() -> int:
         facts = models.facts_of(str(folder))
         wanted = options.only or (*PEERS, "limit")
         if "limit" in wanted and not results.has(shape, "all", "limit"):
-            results.keep(shape, "all", "limit", measure_limit("bfloat16").as_dict())
+            results.keep(
+                shape, "all", peer="limit", rows=measure_limit("bfloat16").as_dict()
+            )
         for peer in (peer for peer in PEERS if peer in wanted):
             lengths = [one for one in options.lengths if not results.has(shape, one, peer)]
             if not lengths:
                 continue
+            keep = functools.partial(results.keep, shape, peer=peer)
             try:
                 if peer in ("vllm", "ours"):
-                    found = measure_vllm(peer, folder, lengths, options)
+                    measure_vllm(peer, folder, lengths, options, keep)
                 else:
-                    found = measure_worker(peer, folder, converted, lengths, options)
+                    measure_worker(peer, folder, converted, lengths, options, keep)
             except RerankKitError as error:
                 print(f"{peer}: {error}", file=sys.stderr)
-                continue
-            for length, rows in found.items():
-                results.keep(shape, length, peer, rows)
         print(table(results.rows, shape, options.lengths, facts), flush=True)
     if options.json:
         whole = {"machine": machine_words(), "results": results.rows}
@@ -106,7 +108,7 @@ class Results:
         key = f"{shape} {length} {peer}"
         return key in self.rows and (not self.again or key in self.fresh)
 
-    def keep(self, shape: str, length: str, peer: str, rows: Any) -> None:
+    def keep(self, shape: str, length: str, *, peer: str, rows: Any) -> None:
         key = f"{shape} {length} {peer}"
         self.rows[key] = rows
         self.fresh.add(key)
@@ -120,12 +122,13 @@ def batches_of(shape: str, length: str) -> list[int]:
         return [1]
     if shape == "practice":
         return [1, 8, 32, 64, 128]
-    return [1, 4, 8, 16, 32] if length == "128" else [1, 2, 4, 8, 16]
+    return [1, 4, 8, 16, 32] if length == "128" else [1, 2, 4, 8]
 
 
 def measure_worker(
-    peer: str, folder: Path, converted: Path, lengths: list[str], options: argparse.Namespace
-) -> dict[str, Any]:
+    peer: str, folder: Path, converted: Path, lengths: list[str], options: argparse.Namespace,
+    keep: Callable[..., None],
+) -> None:  # fmt: skip
     python = {"infinity": options.infinity_python, "cross_encoder": options.cross_encoder_python}
     program = python.get(peer, sys.executable)
     if not program:
@@ -135,7 +138,6 @@ def measure_worker(
             "then --infinity-python E/bin/python",
         )
     model = folder if peer == "transformers" else converted
-    found = {}
     for length in lengths:
         texts = options.work / f"texts-{length}.json"
         texts.write_text(json.dumps(worker_texts(length, converted)), encoding="utf-8")
@@ -151,15 +153,14 @@ def measure_worker(
         rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
         if done.returncode or not rows:
             raise RerankKitError(f"{peer} failed.", evidence=done.stderr.strip()[-400:])
-        found[length] = rows
-    return found
+        keep(length, rows=rows)
 
 
 def measure_vllm(
-    peer: str, folder: Path, lengths: list[str], options: argparse.Namespace
-) -> dict[str, Any]:
+    peer: str, folder: Path, lengths: list[str], options: argparse.Namespace,
+    keep: Callable[..., None],
+) -> None:  # fmt: skip
     settings = as_in_tutorials(folder) if peer == "vllm" else ours(folder)
-    found = {}
     with launch_settings(settings, port=machine.free_port(), score_check=False) as server:
         client, first = server.reranker(), 0
         shape = "practice" if folder == models.practice_model_dir() else "0.6B"
@@ -172,8 +173,7 @@ def measure_vllm(
                 report = run_load(client, workload, load, first_request=first)
                 first = report.next_request
                 rows.append({"batch": size, **report.as_dict()})
-            found[length] = rows
-    return found
+            keep(length, rows=rows)
 
 
 def as_in_tutorials(folder: Path) -> ServerSettings:

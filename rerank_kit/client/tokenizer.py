@@ -12,7 +12,13 @@ from typing import Any
 
 from rerank_kit.client.sentences import sentence_ends
 from rerank_kit.client.transport import Transport
-from rerank_kit.errors import AuthError, BadRequestError, RequestError, ResponseError, WrongServerError
+from rerank_kit.errors import (
+    AuthError,
+    BadRequestError,
+    RequestError,
+    ResponseError,
+    WrongServerError,
+)
 from rerank_kit.prompt import render
 
 #: Characters sent to /tokenize at once. Its answer is about six bytes a character; the border

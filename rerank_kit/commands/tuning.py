@@ -1,4 +1,4 @@
-"""tune: find the fastest settings that still rank the same, and say why each one wins."""
+"""tune: the fastest settings that still rank the same. forms: what quantising costs and gains."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ def add(command: AddCommand) -> None:
     made = command("tune", tune, "find the fastest settings under a quality and a memory guard")
     workload_options(made)
     _options(made)
+    _forms_options(
+        command("forms", forms, "quantise and know: quality lost, memory and speed gained")
+    )
 
 
 def tune(options: Namespace) -> Result:
@@ -88,3 +91,43 @@ def _options(parser: ArgumentParser) -> None:
     parser.add_argument("--memory-gib", type=float, metavar="X", help="the server may use no more")
     parser.add_argument("--again", action="store_true", help="forget what was measured before")
     parser.add_argument("--plot", metavar="FILE.png", help="also draw what each setting brought")
+
+
+def forms(options: Namespace) -> Result:
+    from rerank_kit.search.labelled import read_labelled, shipped
+    from rerank_kit.server.settings import choose_profile
+    from rerank_kit.tuning.forms import compare_forms
+
+    profile, _ = choose_profile(options.profile)
+    if profile == "remote":
+        raise InputError("A server that was not started here has one form.")
+    files = (options.corpus, options.queries, options.qrels)
+    if any(files) and not all(files):
+        raise InputError("Three files are needed: --corpus, --queries and --qrels.")
+    labelled = read_labelled(*files) if all(files) else shipped(options.corpus_name)
+    found = compare_forms(
+        profile, options.form, labelled, model=options.model, depth=options.depth,
+        seconds=options.seconds, say=lambda text: say(options, text),
+    )  # fmt: skip
+    return Result(not all(one.failed for one in found.forms), f"\n{found}", found.as_dict())
+
+
+def _forms_options(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "form", nargs="+", help="float32, bfloat16, fp8 ..., or the folder of a checkpoint; the "
+        "first one is what the others are compared with",
+    )  # fmt: skip
+    parser.add_argument(
+        "--profile", default=os.environ.get("RERANK_PROFILE") or "auto",
+        help="practice, cpu or gpu (default: RERANK_PROFILE, else auto)",
+    )
+    parser.add_argument("--model", help="0.6B, 4B, 8B, a folder or a hub id")
+    parser.add_argument("--corpus", metavar="FILE", help="your documents: corpus.jsonl")
+    parser.add_argument("--queries", metavar="FILE", help="your queries.jsonl")
+    parser.add_argument("--qrels", metavar="FILE", help="your labels: qrels/test.tsv")
+    parser.add_argument("--corpus-name", default="technical", metavar="NAME",
+                        help="without own files: a corpus of this package")  # fmt: skip
+    parser.add_argument("--depth", type=positive, default=20, metavar="N",
+                        help="candidates a query (default: 20)")  # fmt: skip
+    parser.add_argument("--seconds", type=float, default=8.0, metavar="S",
+                        help="of the speed measurement (default: 8)")  # fmt: skip

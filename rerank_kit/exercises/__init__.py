@@ -27,6 +27,7 @@ from rerank_kit.exercises.stop_paying import (
     check_evening_budget,
     check_shutdown_ends_bill,
 )
+from rerank_kit.exercises.tune import check_first_settings, check_most_pairs, check_price
 from rerank_kit.exercises.two_stage_search import check_depth, check_enough_queries
 from rerank_kit.exercises.what_the_model_reads import (
     check_official_prompt,
@@ -58,6 +59,7 @@ __all__ = [
     "check_families",
     "check_first_remedies",
     "check_first_steps",
+    "check_first_settings",
     "check_forgotten_machine",
     "check_gpus",
     "check_hits",
@@ -65,10 +67,12 @@ __all__ = [
     "check_largest_that_fits",
     "check_length_for_cache",
     "check_longest_pair",
+    "check_most_pairs",
     "check_my_document_wins",
     "check_official_prompt",
     "check_options_fit",
     "check_paths",
+    "check_price",
     "check_profiles",
     "check_quote",
     "check_room",

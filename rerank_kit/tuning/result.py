@@ -10,7 +10,7 @@ from rerank_kit import memory
 from rerank_kit.errors import SetupError
 from rerank_kit.money.meter import cost_per_thousand_queries, money
 from rerank_kit.server.settings import ServerSettings
-from rerank_kit.tuning.knobs import ENVIRONMENT, SWITCH, Knob, kit_choices, with_choices
+from rerank_kit.tuning.knobs import ENVIRONMENT, OFF, SWITCH, Knob, kit_choices, with_choices
 from rerank_kit.tuning.search import Search, Step
 from rerank_kit.tuning.trial import Trial
 
@@ -40,18 +40,18 @@ class Tuned:
 
     @property
     def launch_command(self) -> str:
-        """The same server by this kit: what differs from its profile, after the dashes."""
-        words, variables = [], []
+        """What starts the same server: the profile with what differs from it after the dashes. A
+        profile sets its variables itself, so where one differs it is the whole vLLM command."""
+        words = []
         for knob in self.knobs:
             value = self.best.choices.get(knob.name, knob.default)
             if value == self.profile_choices.get(knob.name, knob.default):
                 continue
-            if knob.kind == ENVIRONMENT:
-                variables.append(f"{knob.name}={value} ")
-            else:
-                words.append(knob.name if knob.kind == SWITCH else f"{knob.name} {value}")
+            if knob.kind == ENVIRONMENT or value == OFF:
+                return self.settings.command_line()
+            words.append(knob.name if knob.kind == SWITCH else f"{knob.name} {value}")
         dashes = f" -- {' '.join(words)}" if words else ""
-        return f"{''.join(variables)}rerank-kit launch --profile {self.settings.profile}{dashes}"
+        return f"rerank-kit launch --profile {self.settings.profile}{dashes}"
 
     @property
     def cost_per_thousand_queries(self) -> float | None:
@@ -91,7 +91,7 @@ class Tuned:
                 f"{money(cost, self.currency)} for 1,000 queries of "
                 f"{self.documents_per_request} documents"
             )
-        return "\n".join([*lines, "", "to paste:", f"  {self.launch_command}"])
+        return "\n".join([*lines, "", "to paste:", self.launch_command])
 
     def as_dict(self) -> dict[str, Any]:
         return {

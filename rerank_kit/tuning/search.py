@@ -85,7 +85,7 @@ class Search:
         self._trials = {} if self.again else self._read()
         self.limit = self._limit()
         defaults = vllm_defaults(self.base, self.knobs)
-        first = self._trial(defaults, 1)
+        first = self._trial(defaults, self._at_once)
         if first.failed:
             raise LaunchError(f"The server does not start with vLLM's defaults: {first.failed}")
         self._reference = first.scores
@@ -108,7 +108,7 @@ class Search:
             if reason:
                 self._note(name, "skipped", f"{name} was not tried: {reason}.")
                 break
-            trial = self._trial(best.choices | {knob.name: value}, best.concurrency)
+            trial = self._trial(best.choices | {knob.name: value}, self._at_once)
             verdict, sentence, same = self._judge(name, knob, trial, best)
             self._note(name, verdict, sentence, trial, same)
             if verdict == "kept":
@@ -213,6 +213,11 @@ class Search:
         self.steps.append(Step(setting, verdict, sentence, trial, same))
         self.say(sentence)
         return trial or Trial({})
+
+    @property
+    def _at_once(self) -> int:
+        """Requests under way while settings are compared: enough that the server never waits."""
+        return sorted(self.concurrencies)[len(self.concurrencies) // 2]
 
     # What survives an interruption.
 
