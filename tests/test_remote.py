@@ -21,8 +21,10 @@ import requests
 from processes import cli, wait_until
 
 from rerank_kit import Reranker, Server, errors, machine
+from rerank_kit.money.providers import providers
 from rerank_kit.remote import SshTarget, Tunnel, proxy_config, read_ssh_command, tunnel_command
 from rerank_kit.remote.proxy import Proxy, ProxySettings
+from rerank_kit.remote.rented import model_cache, rented_findings, rented_machines
 
 SSHD = shutil.which("sshd") or shutil.which("/usr/sbin/sshd")
 NGINX = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
@@ -31,7 +33,7 @@ needs_sshd = pytest.mark.skipif(
     reason="sshd is not installed (apt-get install openssh-server): no real tunnel can be tried",
 )
 needs_nginx = pytest.mark.skipif(
-    NGINX is None, reason="nginx is not installed (apt-get install nginx-light)"
+    NGINX is None, reason="nginx is not installed (apt-get install nginx)"
 )
 KEY = "a-Key_of-twenty-letters"
 
@@ -321,3 +323,27 @@ def test_the_command_keeps_its_key_to_itself(
     assert f"Bearer {key}" in (folder / "nginx.conf").read_text()
     assert json.loads(cli(*words, "--tls-elsewhere", "--json").stdout)["tls"] is False
     assert (folder / "key").read_text().strip() == key  # the second time it is the same
+
+
+# --- rented machines
+
+
+def test_every_fact_about_a_rented_machine_has_a_source() -> None:
+    assert set(rented_machines()) <= set(providers())
+    for one in rented_machines().values():
+        for name in ("keeps", "ssh", "ports", "network"):
+            said, source = getattr(one, name), getattr(one, f"{name}_source")
+            assert bool(said) == bool(source), (one.name, name)
+            assert not said or "documentation" in source or "reported" in source
+        assert read_ssh_command(one.ssh.replace("PORT", "1234")).port == 1234
+
+
+def test_models_on_a_disk_that_is_cleared_are_a_finding(tmp_path: Path) -> None:
+    pod = {"RUNPOD_POD_ID": "x", "HF_HOME": "/root/.cache/huggingface"}
+    said = {one.id: one for one in rented_findings(pod)}
+    assert said["rented_from"].status == "ok" and said["data_disk"].status == "fix"
+    assert said["data_disk"].fix == "export HF_HOME=/workspace/huggingface"
+    good = {one.id: one.status for one in rented_findings(pod | {"HF_HOME": "/workspace/hf"})}
+    assert good == {"rented_from": "ok", "data_disk": "ok"}
+    assert rented_findings({}, providers()["azure"])[0].detail.endswith("use the console")
+    assert model_cache({"XDG_CACHE_HOME": "/x"}) == Path("/x/huggingface")

@@ -112,7 +112,7 @@ def _tunnel_options(parser: ArgumentParser) -> None:
 
 def _proxy_options(parser: ArgumentParser) -> None:
     parser.epilog = (
-        "Writes a configuration for nginx (apt-get install nginx-light) and a key, both readable "
+        "Writes a configuration for nginx (apt-get install nginx) and a key, both readable "
         "for you alone. A tunnel opens nothing and needs no key: prefer it where you can."
     )
     parser.add_argument("--upstream", metavar="URL", help="the server (default: the one of ours)")
