@@ -279,6 +279,31 @@ def test_the_proxy_slows_down_and_says_when_the_server_is_away(tmp_path: Path) -
 
 
 @needs_nginx
+def test_the_command_runs_the_proxy_until_ctrl_c(server: Server, tmp_path: Path) -> None:
+    listen = f"127.0.0.1:{machine.free_port()}"
+    words = ["proxy", "--run", "--json", "--listen", listen, "--upstream", server.url, "--folder",
+             str(tmp_path)]  # fmt: skip
+    environment = {key: value for key, value in os.environ.items() if key != "RERANK_API_KEY"}
+    child = subprocess.Popen(
+        [sys.executable, "-m", "rerank_kit", *words], env=environment,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        wait_until(lambda: child.poll() is not None or (tmp_path / "nginx.pid").exists(), 60)
+        key = (tmp_path / "key").read_text().strip()
+        reranker = Reranker(f"http://{listen}", api_key=key)
+        wait_until(lambda: child.poll() is not None or _scores(reranker), 60)
+        child.send_signal(signal.SIGINT)
+        out, said = child.communicate(timeout=60)
+    finally:
+        child.kill()
+        child.wait()
+    assert child.returncode == 0 and json.loads(out)["listen"] == listen
+    assert key not in out + said
+    assert machine.port_is_free(int(listen.rpartition(":")[2]))
+
+
+@needs_nginx
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 def test_the_proxy_speaks_tls(server: Server, tmp_path: Path) -> None:
     subprocess.run(
