@@ -141,6 +141,9 @@ def test_the_template_for_sglang_gives_the_official_prompt() -> None:
         assert made == prompt.render(triple.query, triple.document, triple.instruction)
     assert 'answer can only be "yes" or "no"' in loaded.lower()  # by this SGLang knows the model
     assert "--is-embedding" not in sglang_arguments()
+    printed = cli("launch", "--engine", "sglang", "--model", "4B", "--print")
+    assert printed.returncode == 0 and "sglang.launch_server" in printed.stdout
+    assert cli("launch", "--engine", "sglang").returncode == 2
 
 
 def test_the_cluster_files_end_what_they_start_and_hold_no_key() -> None:
