@@ -12,7 +12,8 @@ All of them run, whatever fails; the exit status is 0 only when all passed.
 
   --full   add the long tests and the ones in a real browser
            (chromium and a Chinese font are installed with apt-get when this is root on
-           Debian or Ubuntu and CI=true or RERANK_KIT_INSTALL_BROWSER=1)
+           Debian or Ubuntu and CI=true or RERANK_KIT_INSTALL_BROWSER=1; with CI=true also
+           openssh-server and nginx, for the tests of the way to a remote server)
   --help   this text
 
 Arguments for pytest go to the tests only, and the notebooks are left out:
@@ -71,6 +72,22 @@ if [ "$full" = yes ]; then
             >.work/apt.log 2>&1; then
             echo "apt-get failed; its last lines (all of it: .work/apt.log):"
             tail -n 3 .work/apt.log
+        fi
+    fi
+    # For tests/test_remote.py. In CI only: the packages start both as services of the system.
+    if [ "${CI:-}" = true ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        packages=()
+        [ -x /usr/sbin/sshd ] || packages+=(openssh-server openssh-client)
+        [ -x /usr/sbin/nginx ] || packages+=(nginx)
+        if [ "${#packages[@]}" -gt 0 ]; then
+            echo "Installing ${packages[*]} with apt-get for the tests of remote servers."
+            mkdir -p .work
+            if ! { apt-get update && DEBIAN_FRONTEND=noninteractive timeout 600 \
+                apt-get install -y --no-install-recommends "${packages[@]}"; } \
+                >.work/apt-remote.log 2>&1; then
+                echo "apt-get failed; its last lines (all of it: .work/apt-remote.log):"
+                tail -n 3 .work/apt-remote.log
+            fi
         fi
     fi
     if ! find_chromium >/dev/null; then

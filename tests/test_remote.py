@@ -21,8 +21,10 @@ import requests
 from processes import cli, wait_until
 
 from rerank_kit import Reranker, Server, errors, machine
+from rerank_kit.money.providers import providers
 from rerank_kit.remote import SshTarget, Tunnel, proxy_config, read_ssh_command, tunnel_command
 from rerank_kit.remote.proxy import Proxy, ProxySettings
+from rerank_kit.remote.rented import model_cache, rented_findings, rented_machines
 
 SSHD = shutil.which("sshd") or shutil.which("/usr/sbin/sshd")
 NGINX = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
@@ -31,7 +33,7 @@ needs_sshd = pytest.mark.skipif(
     reason="sshd is not installed (apt-get install openssh-server): no real tunnel can be tried",
 )
 needs_nginx = pytest.mark.skipif(
-    NGINX is None, reason="nginx is not installed (apt-get install nginx-light)"
+    NGINX is None, reason="nginx is not installed (apt-get install nginx)"
 )
 KEY = "a-Key_of-twenty-letters"
 
@@ -277,6 +279,31 @@ def test_the_proxy_slows_down_and_says_when_the_server_is_away(tmp_path: Path) -
 
 
 @needs_nginx
+def test_the_command_runs_the_proxy_until_ctrl_c(server: Server, tmp_path: Path) -> None:
+    listen = f"127.0.0.1:{machine.free_port()}"
+    words = ["proxy", "--run", "--json", "--listen", listen, "--upstream", server.url, "--folder",
+             str(tmp_path)]  # fmt: skip
+    environment = {key: value for key, value in os.environ.items() if key != "RERANK_API_KEY"}
+    child = subprocess.Popen(
+        [sys.executable, "-m", "rerank_kit", *words], env=environment,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        wait_until(lambda: child.poll() is not None or (tmp_path / "nginx.pid").exists(), 60)
+        key = (tmp_path / "key").read_text().strip()
+        reranker = Reranker(f"http://{listen}", api_key=key)
+        wait_until(lambda: child.poll() is not None or _scores(reranker), 60)
+        child.send_signal(signal.SIGINT)
+        out, said = child.communicate(timeout=60)
+    finally:
+        child.kill()
+        child.wait()
+    assert child.returncode == 0 and json.loads(out)["listen"] == listen
+    assert key not in out + said
+    assert machine.port_is_free(int(listen.rpartition(":")[2]))
+
+
+@needs_nginx
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 def test_the_proxy_speaks_tls(server: Server, tmp_path: Path) -> None:
     subprocess.run(
@@ -321,3 +348,27 @@ def test_the_command_keeps_its_key_to_itself(
     assert f"Bearer {key}" in (folder / "nginx.conf").read_text()
     assert json.loads(cli(*words, "--tls-elsewhere", "--json").stdout)["tls"] is False
     assert (folder / "key").read_text().strip() == key  # the second time it is the same
+
+
+# --- rented machines
+
+
+def test_every_fact_about_a_rented_machine_has_a_source() -> None:
+    assert set(rented_machines()) <= set(providers())
+    for one in rented_machines().values():
+        for name in ("keeps", "ssh", "ports", "network"):
+            said, source = getattr(one, name), getattr(one, f"{name}_source")
+            assert bool(said) == bool(source), (one.name, name)
+            assert not said or "documentation" in source or "reported" in source
+        assert read_ssh_command(one.ssh.replace("PORT", "1234")).port == 1234
+
+
+def test_models_on_a_disk_that_is_cleared_are_a_finding(tmp_path: Path) -> None:
+    pod = {"RUNPOD_POD_ID": "x", "HF_HOME": "/root/.cache/huggingface"}
+    said = {one.id: one for one in rented_findings(pod)}
+    assert said["rented_from"].status == "ok" and said["data_disk"].status == "fix"
+    assert said["data_disk"].fix == "export HF_HOME=/workspace/huggingface"
+    good = {one.id: one.status for one in rented_findings(pod | {"HF_HOME": "/workspace/hf"})}
+    assert good == {"rented_from": "ok", "data_disk": "ok"}
+    assert rented_findings({}, providers()["azure"])[0].detail.endswith("use the console")
+    assert model_cache({"XDG_CACHE_HOME": "/x"}) == Path("/x/huggingface")

@@ -123,6 +123,46 @@ def test_a_ranking_through_the_router_is_the_same(server: Server) -> None:
     assert machine.port_is_free(router.port) and router.stop()
 
 
+def test_the_template_for_sglang_gives_the_official_prompt() -> None:
+    from fuzzed_pairs import fuzzed_triples
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    from rerank_kit import prompt
+    from rerank_kit.scale.sglang import TEMPLATE, sglang_arguments
+
+    # As SGLang 0.5.23 loads a .jinja file (template_manager.py) and renders it (serving_rerank.py).
+    loaded = TEMPLATE.read_text(encoding="utf-8").strip("\n").replace("\\n", "\n")
+    template = ImmutableSandboxedEnvironment().from_string(loaded)
+    for triple in fuzzed_triples():
+        messages = [{"role": "user", "content": triple.query},
+                    {"role": "user", "content": triple.document}]  # fmt: skip
+        more = {"instruct": triple.instruction} if triple.instruction else {}
+        made = template.render(messages=messages, **more)
+        assert made == prompt.render(triple.query, triple.document, triple.instruction)
+    assert 'answer can only be "yes" or "no"' in loaded.lower()  # by this SGLang knows the model
+    assert "--is-embedding" not in sglang_arguments()
+    printed = cli("launch", "--engine", "sglang", "--model", "4B", "--print")
+    assert printed.returncode == 0 and "sglang.launch_server" in printed.stdout
+    assert cli("launch", "--engine", "sglang").returncode == 2
+
+
+def test_the_cluster_files_end_what_they_start_and_hold_no_key() -> None:
+    import yaml
+
+    folder = REPOSITORY / "scripts" / "cluster"
+    read = {path.name: yaml.safe_load(path.read_text()) for path in folder.glob("*.yaml")}
+    assert len(read) == 3
+    task, service = read["sky-task.yaml"], read["sky-service.yaml"]
+    assert task["resources"]["autostop"]["down"] is True and "ports" not in task["resources"]
+    assert service["secrets"] == {"RERANK_API_KEY": None}
+    assert "rerank-kit proxy" in service["run"]  # a key on every path
+    engine = read["kubernetes-values.yaml"]["servingEngineSpec"]
+    assert engine["vllmApiKey"].keys() == {"secretName", "secretKey"}
+    flags = engine["modelSpec"][0]["vllmConfig"]["extraArgs"]
+    overrides = json.loads(flags[flags.index("--hf-overrides") + 1])
+    assert overrides["is_original_qwen3_reranker"] is True
+
+
 @pytest.mark.full
 def test_no_request_is_lost_when_one_of_two_servers_is_killed(tmp_path: Path) -> None:
     words = [sys.executable, str(REPOSITORY / "scripts" / "failover.py")]

@@ -80,7 +80,7 @@ def proxy(options: Namespace) -> Result:
         "config": str(path), "key_file": str(key_file) if key_file else None, "command": words,
         "upstream": upstream, "listen": options.listen, "tls": bool(settings.certificate),
     }  # fmt: skip
-    if not options.run:
+    if not options.run_now:
         return Result(True, "\n".join(lines), data)
     with Proxy(settings, folder) as running_proxy:
         say(options, "\n".join([*lines, "stop:    Ctrl-C"]))
@@ -112,7 +112,7 @@ def _tunnel_options(parser: ArgumentParser) -> None:
 
 def _proxy_options(parser: ArgumentParser) -> None:
     parser.epilog = (
-        "Writes a configuration for nginx (apt-get install nginx-light) and a key, both readable "
+        "Writes a configuration for nginx (apt-get install nginx) and a key, both readable "
         "for you alone. A tunnel opens nothing and needs no key: prefer it where you can."
     )
     parser.add_argument("--upstream", metavar="URL", help="the server (default: the one of ours)")
@@ -125,4 +125,6 @@ def _proxy_options(parser: ArgumentParser) -> None:
     parser.add_argument("--requests-per-second", type=positive, default=20, metavar="N",
                         help="from one address (default 20)")  # fmt: skip
     parser.add_argument("--folder", metavar="DIR", help="where its files go")
-    parser.add_argument("--run", action="store_true", help="run it until Ctrl-C")
+    parser.add_argument(
+        "--run", dest="run_now", action="store_true", help="run it until Ctrl-C"
+    )

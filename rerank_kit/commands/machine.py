@@ -15,9 +15,10 @@ def add(command: AddCommand) -> None:
 
 def check(options: Namespace) -> Result:
     from rerank_kit import machine
+    from rerank_kit.remote.rented import rented_findings
     from rerank_kit.server import choose_profile
 
-    findings = machine.report()
+    findings = [*machine.report(), *rented_findings()]
     profile, why = choose_profile("auto")
     good = all(finding.status != "fix" for finding in findings)
     lines = [*map(str, findings), f"[ok]      profile: {profile} ({why})"]

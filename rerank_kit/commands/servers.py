@@ -31,6 +31,8 @@ def add(command: AddCommand) -> None:
 def launch(options: Namespace) -> Result:
     from rerank_kit import server
 
+    if options.engine == "sglang":
+        return _sglang(options)
     profile, why = server.choose_profile(options.profile)
     if options.print:
         if profile == "remote":
@@ -59,6 +61,17 @@ def launch(options: Namespace) -> Result:
         "stop:    rerank-kit stop"
     )
     return Result(True, text, running.record.public())
+
+
+def _sglang(options: Namespace) -> Result:
+    from rerank_kit.scale.sglang import sglang_command
+
+    if not options.print:
+        raise InputError(
+            "The kit starts vLLM only; for SGLang it says the command.", hint="add --print"
+        )
+    command = sglang_command(options.model or "0.6B", port=options.port or 8000)
+    return Result(True, command, {"command": command, "profile": "gpu", "engine": "sglang"})
 
 
 def status(options: Namespace) -> Result:
@@ -219,6 +232,10 @@ def _launch_options(parser: ArgumentParser) -> None:
     parser.add_argument("--port", type=port_number, help="default: 8000, or a free one")
     parser.add_argument("--timeout-seconds", type=positive, metavar="S", help="give up after S")
     parser.add_argument("--print", action="store_true", help="only print the vllm serve command")
+    parser.add_argument(
+        "--engine", choices=("vllm", "sglang"), default="vllm",
+        help="with --print: the command for SGLang, which you start yourself",
+    )  # fmt: skip
     parser.add_argument(
         "--recover", action="store_true", help="on a failure that a setting cures, apply it"
     )

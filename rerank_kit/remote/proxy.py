@@ -138,7 +138,7 @@ class Proxy:
     def __init__(self, settings: ProxySettings, folder: Path) -> None:
         found = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
         if found is None:
-            raise SetupError("nginx is not installed.", hint="apt-get install nginx-light")
+            raise SetupError("nginx is not installed.", hint="apt-get install nginx")
         host, port = settings.address
         if not machine.port_is_free(port, str(host)):
             raise PortInUseError(f"Port {port} is taken.", hint="another --listen")

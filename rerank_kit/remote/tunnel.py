@@ -168,8 +168,8 @@ class Tunnel:
             now = time.monotonic()
             if not self.is_open:
                 raise UnreachableError(
-                    f"The login to {self.target.login} failed.", evidence=self._last_words(),
-                    hint=f"try it alone: ssh {' '.join(self.target.words())}",
+                    f"The login to {self.target.login} failed.",
+                    evidence=self._last_words(), hint=self._hint(),
                 )  # fmt: skip
             if opened_at is None and not machine.port_is_free(self.local_port):
                 opened_at = now
@@ -191,6 +191,14 @@ class Tunnel:
                     evidence=self._last_words(),
                 )
             time.sleep(0.1)
+
+    def _hint(self) -> str:
+        if self.target.host == "ssh.runpod.io":  # docs.runpod.io/pods/configuration/use-ssh
+            return (
+                "take the login of RunPod's page that goes to the public IP (over exposed TCP): "
+                "the basic one carries no files, and no tunnel"
+            )
+        return f"try it alone: ssh {' '.join(self.target.words())}"
 
     def _end_child(self) -> None:
         if self._child is not None:
