@@ -5,10 +5,12 @@ function takes the parsed options and returns a Result; heavier parts of the pac
 where a command needs them, so that --help stays quick.
 """
 
-from rerank_kit.commands import health, judging, machine, ranking, searching, servers, spending
+from rerank_kit.commands import (
+    evaluating, health, judging, machine, ranking, searching, servers, spending,
+)  # fmt: skip
 from rerank_kit.commands.result import Result
 
 #: In the order in which `rerank-kit --help` lists them.
-GROUPS = (machine, servers, ranking, searching, judging, health, spending)
+GROUPS = (machine, servers, ranking, searching, evaluating, judging, health, spending)
 
 __all__ = ["GROUPS", "Result"]
