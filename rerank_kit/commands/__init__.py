@@ -6,7 +6,14 @@ where a command needs them, so that --help stays quick.
 """
 
 from rerank_kit.commands import (
-    evaluating, health, judging, machine, ranking, searching, servers, spending,
+    evaluating,
+    health,
+    judging,
+    machine,
+    ranking,
+    searching,
+    servers,
+    spending,
 )  # fmt: skip
 from rerank_kit.commands.result import Result
 

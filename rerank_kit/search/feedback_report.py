@@ -79,7 +79,7 @@ class Feedback:
             return "\n".join(lines)
         lines += [f"verdict: {self.headline()}"]
         rows = [["before", "after", "query"]]
-        rows += [[f"{old:.2f}", f"{new:.2f}", clip(query, 60)] for query, old, new in self.changes()]
+        rows += [[f"{old:.2f}", f"{new:.2f}", clip(q, 60)] for q, old, new in self.changes()]
         return "\n".join([*lines, "", *aligned(rows, numbers=(0, 1))])
 
     def as_dict(self) -> dict[str, Any]:
