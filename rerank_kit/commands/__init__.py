@@ -7,6 +7,7 @@ where a command needs them, so that --help stays quick.
 
 from rerank_kit.commands import (
     distance,
+    evaluating,
     health,
     judging,
     loading,
@@ -21,7 +22,8 @@ from rerank_kit.commands.result import Result
 
 #: In the order in which `rerank-kit --help` lists them.
 GROUPS = (
-    machine, servers, ranking, searching, judging, health, loading, tuning, distance, spending
+    machine, servers, ranking, searching, evaluating, judging, health, loading, tuning,
+    distance, spending,
 )  # fmt: skip
 
 __all__ = ["GROUPS", "Result"]

@@ -28,10 +28,10 @@ def judge(options: Namespace) -> Result:
     if not options.json:
         _ask(options, session)
     data: dict = {
-        "judged": session.done, "total": session.total,
+        "judged": session.done, "total": session.total, "minutes": round(session.minutes, 1),
         "judged_queries": len(session.judged_queries), "session": str(session.path),
     }  # fmt: skip
-    text = f"{session!r}; kept in {session.path}"
+    text = f"{session!r} in {session.minutes:.0f} minutes; kept in {session.path}"
     if session.judged_queries:
         made = verdict(
             session, price_per_hour=options.price_per_hour, hours_a_day=options.hours_a_day,
@@ -47,6 +47,8 @@ def judge(options: Namespace) -> Result:
 
 
 def _session(options: Namespace) -> Judging:
+    from tqdm import tqdm
+
     from rerank_kit.client import Reranker
     from rerank_kit.client.documents import read_text
     from rerank_kit.search.documents import read_folder
@@ -67,7 +69,11 @@ def _session(options: Namespace) -> Judging:
         say(options, "No --queries: proposed from the texts. Real questions are better.")
     search = Search(Bm25(library.documents), Reranker(options.url), options.instruction)
     say(options, f"searching {len(queries)} queries in two ways ...")
-    return Judging.prepare(search, queries, depth=options.depth, path=path)
+    with tqdm(total=len(queries), unit="query", leave=False, disable=None) as bar:
+        return Judging.prepare(
+            search, queries, depth=options.depth, shown=options.shown, path=path,
+            progress=lambda done, total: bar.update(done - bar.n),
+        )  # fmt: skip
 
 
 def _ask(options: Namespace, session: Judging) -> None:
@@ -102,6 +108,10 @@ def _options(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--count", type=positive, default=25, metavar="N", help="proposed queries (default: 25)"
+    )
+    parser.add_argument(
+        "--shown", type=positive, default=5, metavar="N",
+        help="results of each way that are judged (default: 5)",
     )
     parser.add_argument("--depth", type=positive, default=50, metavar="N", help="default: 50")
     parser.add_argument("--instruction", help="what relevant means here, best in English")

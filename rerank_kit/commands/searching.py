@@ -1,9 +1,8 @@
-"""search: two-stage search in a folder. evaluate: does reranking help, on labelled queries?"""
+"""search: two-stage search in a folder. Its options for the first stage serve evaluate as well."""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rerank_kit.commands.result import AddCommand, Result, positive, say
@@ -20,9 +19,6 @@ RECALLS = ("bm25", "everything", "embeddings", "hybrid")
 
 def add(command: AddCommand) -> None:
     _search_options(command("search", search, "two-stage search in a folder of your own texts"))
-    _evaluate_options(
-        command("evaluate", evaluate, "does reranking help? on labelled queries (BEIR files)")
-    )
 
 
 def search(options: Namespace) -> Result:
@@ -35,7 +31,7 @@ def search(options: Namespace) -> Result:
     say(options, f"{library!r}")
     for note in library.notes:
         say(options, f"note: {note}")
-    recall = _recall(options, library.documents)
+    recall = make_recall(options, library.documents)
     reranker = None if options.no_rerank else Reranker(options.url)
     found = Search(recall, reranker, options.instruction).run(
         options.query, options.depth, options.top_n
@@ -48,48 +44,7 @@ def search(options: Namespace) -> Result:
     return Result(True, f"{found}\n{found.timing()}", data)
 
 
-def evaluate(options: Namespace) -> Result:
-    from rerank_kit.client import Reranker
-    from rerank_kit.search import report
-    from rerank_kit.search.evaluate import changes_text, compare
-    from rerank_kit.search.labelled import read_labelled, shipped
-    from rerank_kit.search.pipeline import Search
-    from rerank_kit.search.recall import Bm25
-
-    files = (options.corpus, options.queries, options.qrels)
-    if options.corpus_name and any(files):
-        raise InputError("--corpus-name and your own files exclude each other.")
-    if options.corpus_name:
-        labelled = shipped(options.corpus_name)
-    elif all(files):
-        labelled = read_labelled(*files)
-    else:
-        raise InputError(
-            "Three files are needed: --corpus, --queries and --qrels.",
-            hint="or --corpus-name technical, for a corpus of this package",
-        )
-    if options.languages:
-        labelled = labelled.only(languages=options.languages)
-    recall = _recall(options, labelled.documents)
-    against = Search(Bm25(labelled.documents)) if options.recall == "everything" else None
-    comparison = compare(
-        labelled,
-        Search(
-            recall, Reranker(options.url), options.instruction, raw_scores=options.raw_scores
-        ),
-        against=against, depth=options.depth, relevant_from=options.relevant_from,
-        progress=False if options.json else None,
-    )  # fmt: skip
-    text = [str(comparison), "", changes_text(comparison), "", *comparison.times()]
-    data = comparison.as_dict()
-    if options.report:
-        written = report.write(comparison, Path(options.report))
-        data["report"] = [str(path) for path in written]
-        text += ["", *(f"written: {path}" for path in written)]
-    return Result(True, "\n".join(text), data)
-
-
-def _recall(options: Namespace, documents: Sequence[Document]) -> Recall:
+def make_recall(options: Namespace, documents: Sequence[Document]) -> Recall:
     from rerank_kit.search import recall as stages
 
     if options.recall == "bm25":
@@ -108,7 +63,7 @@ def _recall(options: Namespace, documents: Sequence[Document]) -> Recall:
     return stages.Hybrid(stages.Bm25(documents), by_meaning)
 
 
-def _shared_options(parser: ArgumentParser) -> None:
+def recall_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--recall", choices=RECALLS, default="bm25",
         help="the first stage (default: bm25; everything: rerank all documents)",
@@ -139,30 +94,4 @@ def _search_options(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--no-rerank", action="store_true", help="recall alone, without a server")
     parser.add_argument("--no-cache", action="store_true", help="read every file again")
-    _shared_options(parser)
-
-
-def _evaluate_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--corpus", metavar="FILE", help="documents: corpus.jsonl")
-    parser.add_argument("--queries", metavar="FILE", help="queries.jsonl")
-    parser.add_argument("--qrels", metavar="FILE", help="labels: qrels/test.tsv")
-    parser.add_argument(
-        "--corpus-name", metavar="NAME",
-        help="a corpus of this package: technical, shop, courses, support or design",
-    )
-    parser.add_argument(
-        "--languages", choices=("same", "both", "cross"),
-        help="only the queries whose answers are in their own language, in both, in the other",
-    )
-    parser.add_argument(
-        "--relevant-from", type=positive, default=1, metavar="GRADE",
-        help="the grade from which a document counts as an answer (default: 1)",
-    )
-    parser.add_argument(
-        "--raw-scores", action="store_true",
-        help="rank by logits: they part documents whose scores are all 1.000",
-    )
-    parser.add_argument(
-        "--report", metavar="FILE.html", help="also write a page and, beside it, Markdown"
-    )
-    _shared_options(parser)
+    recall_options(parser)

@@ -62,21 +62,29 @@ class ClickMeasure:
         return "better" if (self.after > self.before) == self.more_is_better else "worse"
 
 
-def compare_ratings(ratings: Iterable[Rating], before: str, after: str) -> Difference:
-    """Mean rating of two ways over the queries that were rated for both. Several people's ratings
-    of the same query are averaged first: the query is what varies, not the person."""
+def rated_queries(
+    ratings: Iterable[Rating], before: str, after: str
+) -> list[tuple[str, float, float]]:
+    """(query, mean rating before, after) of the queries that were rated for both ways."""
     by_query: dict[str, dict[str, list[float]]] = {}
     for one in ratings:
         if not 1 <= one.rating <= 5:
             raise InputError(f"a rating is 1 to 5, not {one.rating!r} (query {one.query!r}).")
         by_query.setdefault(one.query, {}).setdefault(one.way, []).append(one.rating)
-    pairs = [
-        (statistics.fmean(ways[before]), statistics.fmean(ways[after]))
-        for ways in by_query.values() if before in ways and after in ways
+    rows = [
+        (query, statistics.fmean(ways[before]), statistics.fmean(ways[after]))
+        for query, ways in by_query.items() if before in ways and after in ways
     ]  # fmt: skip
-    if not pairs:
+    if not rows:
         raise InputError(f"No query was rated both for {before!r} and for {after!r}.")
-    return difference([old for old, _ in pairs], [new for _, new in pairs])
+    return rows
+
+
+def compare_ratings(ratings: Iterable[Rating], before: str, after: str) -> Difference:
+    """Mean rating of two ways over the queries that were rated for both. Several people's ratings
+    of the same query are averaged first: the query is what varies, not the person."""
+    rows = rated_queries(ratings, before, after)
+    return difference([old for _, old, _ in rows], [new for _, _, new in rows])
 
 
 def compare_clicks(log: Iterable[Searched], before: str, after: str) -> list[ClickMeasure]:

@@ -39,6 +39,8 @@ class Verdict:
     currency: str
     hours_a_day: float
     examples: tuple[tuple[str, float, float], ...]
+    judgements: int
+    minutes: float
 
     @property
     def answer(self) -> str:
@@ -91,6 +93,7 @@ class Verdict:
         return {
             "answer": self.answer, "headline": self.headline(),
             "difference": self.difference.as_dict(), "judged_queries": self.judged,
+            "judgements": self.judgements, "minutes": round(self.minutes, 1),
             "nothing_found": self.nothing_found, "facts": self.facts, "times_ms": self.times_ms,
             "cards": self.cards, "month": self.month, "currency": self.currency,
             "next_steps": self.next_steps(),
@@ -100,7 +103,8 @@ class Verdict:
         """(what, in words): what the answer stands on."""
         rows = [
             ["certainty", self.difference.sentence("quality of the first results")],
-            ["judged", f"{self.judged} queries; for {self.nothing_found} nothing useful was found"],
+            ["judged", f"{self.judged} queries by {self.judgements} judgements in "
+             f"{self.minutes:.0f} minutes; for {self.nothing_found} nothing useful was found"],
             ["time per query", f"recall {self.times_ms['recall']:,.1f} ms, reranking "
              f"{self.facts['depth']} candidates {self.times_ms['rerank']:,.0f} ms "
              f"(median, this machine, model {self.facts['model']})"],
@@ -169,6 +173,7 @@ def verdict(
         None if price_per_hour is None else price_per_hour * hours_a_day * DAYS_A_MONTH,
         currency, hours_a_day,
         tuple((clip(q, 60), old, new) for q, old, new in changed[:10] if old != new),
+        judging.done, judging.minutes,
     )  # fmt: skip
 
 
