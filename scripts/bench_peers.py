@@ -38,7 +38,8 @@ import check_memory_plan
 from rerank_kit import machine, memory, models, prompt
 from rerank_kit.errors import RerankKitError
 from rerank_kit.server.lifecycle import launch_settings
-from rerank_kit.server.settings import ServerSettings, settings_for
+from rerank_kit.server.profiles import settings_for
+from rerank_kit.server.settings import ServerSettings
 from rerank_kit.tuning.limit import flops_per_pair, measure_limit
 from rerank_kit.tuning.load import Load, run_load
 from rerank_kit.tuning.texts import LocalTokenizer

@@ -21,7 +21,7 @@ def add(command: AddCommand) -> None:
 
 def tune(options: Namespace) -> Result:
     from rerank_kit import registry
-    from rerank_kit.server.settings import choose_profile, settings_for
+    from rerank_kit.server import choose_profile, settings_for
     from rerank_kit.tuning.knobs import knobs_for
     from rerank_kit.tuning.result import tune as run
     from rerank_kit.tuning.search import Guard, Search
@@ -95,7 +95,7 @@ def _options(parser: ArgumentParser) -> None:
 
 def forms(options: Namespace) -> Result:
     from rerank_kit.search.labelled import read_labelled, shipped
-    from rerank_kit.server.settings import choose_profile
+    from rerank_kit.server import choose_profile
     from rerank_kit.tuning.forms import compare_forms
 
     profile, _ = choose_profile(options.profile)

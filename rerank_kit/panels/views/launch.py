@@ -11,7 +11,7 @@ from rerank_kit.panels.logic.launching import CACHE, LENGTH, MODELS, STEP, Launc
 from rerank_kit.panels.logic.memory_bar import MIB
 from rerank_kit.panels.views import frame
 from rerank_kit.panels.views.memory_bar import memory_html
-from rerank_kit.server.settings import PROFILES
+from rerank_kit.server.profiles import PROFILES
 
 
 class LaunchPanel(frame.Panel):
