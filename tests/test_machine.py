@@ -371,3 +371,35 @@ def test_the_binding_has_the_calls_that_are_replayed(name: str) -> None:
     real = pytest.importorskip("pynvml")
     for call in vars(nvml(name)):
         assert call.startswith("__") or hasattr(real, call), call
+
+
+ENGINE = """
+import ctypes, subprocess, sys, time
+if len(sys.argv) > 1:  # the engine: as vLLM names it
+    ctypes.CDLL(None).prctl(15, b"VLLM::EngineCore", 0, 0, 0)
+    print("up", flush=True)
+    time.sleep(600)
+subprocess.Popen([sys.executable, "-c", open("/proc/self/cmdline").read().split(chr(0))[2], "x"])
+time.sleep(600)
+"""
+
+
+def test_an_engine_whose_server_was_killed_is_found() -> None:
+    """`vllm serve` by hand has no watcher: its engine lives on and holds memory."""
+    server = subprocess.Popen(
+        [sys.executable, "-c", ENGINE], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert server.stdout is not None and server.stdout.readline() == "up\n"
+    (engine,) = psutil.Process(server.pid).children()
+    try:
+        assert engine.name().startswith("VLLM::")
+        assert engine.pid not in {one.pid for one in machine.orphans()}  # its server lives
+        server.kill()
+        server.wait()
+        assert engine.pid in {one.pid for one in machine.orphans()}
+        (found,) = [one for one in lines.report("practice") if one.id == "orphans"]
+        assert found.status == "fix" and str(engine.pid) in found.detail
+        assert found.fix.startswith("kill ") and "its server is gone" in found.detail
+    finally:
+        engine.kill()
+    assert engine.pid not in {one.pid for one in machine.orphans()}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import doctest
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,8 @@ from processes import clean
 
 from rerank_kit import errors, launch
 from rerank_kit.server import provoke, recovery, stalls
+from rerank_kit.server.provoke import circumstances
+from rerank_kit.server.provoke.outcome import LeftOut
 
 
 @pytest.mark.full
@@ -83,6 +87,22 @@ def test_a_handful_of_soak_rounds_is_clean(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     rounds = json.loads(report.read_text(encoding="utf-8"))["rounds"]
     assert len(rounds) >= 6 and not any(one["problems"] for one in rounds)
+
+
+GREEDY = "x = bytearray(900_000_000)\nfor i in range(0, len(x), 4096): x[i] = 1"
+
+
+def test_a_control_group_limits_what_is_started_in_it_and_is_gone_afterwards() -> None:
+    before = Path("/proc/self/cgroup").read_text(encoding="utf-8")
+    try:
+        with circumstances.memory_cgroup(0.4):
+            inside = Path("/proc/self/cgroup").read_text(encoding="utf-8")
+            done = subprocess.run([sys.executable, "-c", GREEDY], timeout=60)
+    except LeftOut as reason:
+        pytest.skip(str(reason))
+    assert inside != before and done.returncode == -signal.SIGKILL
+    assert Path("/proc/self/cgroup").read_text(encoding="utf-8") == before
+    assert not list(circumstances.CGROUPS.glob(f"**/rerank-kit-{os.getpid()}"))
 
 
 def test_every_provocation_has_a_name_and_a_family_that_exist() -> None:

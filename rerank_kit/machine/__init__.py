@@ -1,7 +1,8 @@
 """What this machine has: GPU and driver, memory, disk, hubs, the installed vLLM. Only looks.
 
 detection.py finds the GPUs (through nvml.py or nvidia_smi.py), gpu.py says what they are and
-can do, host.py the machine around them, network.py the hubs, findings.py the lines.
+can do, host.py the machine around them, orphans.py what is left of killed servers, network.py
+the hubs, findings.py the lines.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from rerank_kit.machine.host import (
     port_is_free,
 )
 from rerank_kit.machine.nvidia_smi import parse_nvidia_smi
+from rerank_kit.machine.orphans import Orphan, orphans
 from rerank_kit.models import GIB
 
 __all__ = [
@@ -26,11 +28,13 @@ __all__ = [
     "Gpu",
     "Holder",
     "HostMemory",
+    "Orphan",
     "cpu_flags",
     "free_port",
     "gpus",
     "host_memory",
     "installed_vllm",
+    "orphans",
     "parse_nvidia_smi",
     "port_is_free",
     "report",

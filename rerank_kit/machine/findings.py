@@ -16,6 +16,7 @@ from rerank_kit import models, registry
 from rerank_kit.machine import detection, host, network, nvidia_smi
 from rerank_kit.machine import gpu as graphics
 from rerank_kit.machine.gpu import Gpu
+from rerank_kit.machine.orphans import orphans
 
 #: A start of the practice server takes about 1 GiB, a notebook and a browser the rest.
 MEMORY_NEEDED_GIB = 3.0
@@ -53,6 +54,7 @@ def report(profile: str | None = None) -> list[Finding]:
     found = detection.gpus()
     chosen = _profile(profile, found)
     findings = [_python(), _system(), _vllm(found), *gpu_findings(found), _memory()]
+    findings += _orphans()
     findings += [_shared_memory(len(found)), _disk(), _ports()]
     asking.join(network.PROBE_SECONDS + 0.5)
     findings.append(hub_finding(list(hubs), chosen))
@@ -220,6 +222,19 @@ def _memory() -> Finding:
         return Finding("memory", "fix", detail,
                        "close other programs: a start needs about 3 GiB")  # fmt: skip
     return Finding("memory", "ok", detail)
+
+
+def _orphans() -> list[Finding]:
+    """Only where there are any: a line for what is left of servers that were killed."""
+    left = orphans()
+    if not left:
+        return []
+    pids = {str(one.pid): one.gib for one in left}
+    detail = (f"{left[0].title} (pid {', '.join(pids)}) holds {sum(pids.values()):.1f} GiB, "
+              "its server is gone")  # fmt: skip
+    ours = {str(one.pid) for record in registry.living() for one in record.processes()}
+    end = "rerank-kit stop" if ours.issuperset(pids) else f"kill {' '.join(pids)}"
+    return [Finding("orphans", "fix", detail, end)]
 
 
 def _shared_memory(gpu_count: int) -> Finding:

@@ -18,6 +18,8 @@ _RANKS = {
 #: A warning that names a cause: below whatever names a failure.
 _WARNED = 5
 REQUESTS = ("request", "status")
+#: vLLM logs an exception, at most its traceback, and then the request that it refused for it.
+REASON_LINES = 25
 SOFT = ("latent", *REQUESTS)
 
 
@@ -66,6 +68,8 @@ def first_cause(hits: list[Hit], *, ready: bool, failed: bool) -> Hit | None:
 def explains(hit: Hit, unfamiliar: LogLine) -> bool:
     """Whether a known message is the cause, although there is an exception that is not known."""
     role = hit.signature.role
+    if role == "status":  # a refusal, and just before it the reason
+        return 0 < hit.line.number - unfamiliar.number <= REASON_LINES
     if role == "vague" or role in SOFT or not hit.causal:
         return False
     follows = role in ("consequence", "end") and unfamiliar.number < hit.line.number

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from rerank_kit.server.causes import CALM, CAUSES, REQUESTS, SOFT, Hit, explains, first_cause
@@ -239,7 +240,10 @@ class _Reading:
         hit = first_cause(self._hits, ready=self._progress.is_ready, failed=failed)
         unfamiliar = self._unfamiliar
         if hit is not None and (unfamiliar is None or explains(hit, unfamiliar)):
-            return self._diagnosis_of(hit)
+            found = self._diagnosis_of(hit)
+            if unfamiliar is None or hit.signature.role != "status":
+                return found
+            return replace(found, evidence=(evidence_of(unfamiliar), *found.evidence))
         if unfamiliar is not None:
             return self._other(unfamiliar)
         return None

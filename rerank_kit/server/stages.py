@@ -38,10 +38,13 @@ _VLLM = re.compile(
     r"|Automatically detected platform"
 )
 _SETTING = re.compile(
-    r"['\s(,](?P<name>model|quantization|kv_cache_dtype|dtype|max_model_len|max_seq_len|"
+    r"['\s(,](?P<name>model|device_config|quantization|kv_cache_dtype|dtype|max_model_len|max_seq_len|"
     r"gpu_memory_utilization|kv_cache_memory_bytes|tensor_parallel_size|max_num_batched_tokens|max_num_seqs|port)"
     r"'?\s*[=:]\s*'?(?P<value>[\w./:-]+)"
 )
+#: Lines that say what a message means further down; the one that comes before a start's own.
+_FIRST = "detected platform"
+_NOTED = ("Supported tasks", "supports multiple tasks", _FIRST)
 _MEASURED = re.compile(
     r"(?:^|\s)(?P<what>Model loading took|Loading model weights took|Available KV cache memory:)"
     r" (?P<gib>[\d.]+) Gi?B"
@@ -67,7 +70,7 @@ class Progress:
             self.looks_like_vllm = True
         if "=" in text or "'" in text:
             self._read_settings(text)
-        if "Supported tasks" in text or "supports multiple tasks" in text:
+        if any(word in text for word in _NOTED):
             self._note(text)
         if 'HTTP/1.1" 200' in text or "throughput: " in text or "Processed prompts:" in text:
             self.has_answered = True
@@ -87,7 +90,7 @@ class Progress:
         if stage == "start":
             self.starts += 1
             self.stage, self.is_ready, self.has_answered = "download", False, False
-            self.settings, self._notes = {}, []
+            self.settings, self._notes = {}, [note for note in self._notes if _FIRST in note]
             return True
         if stage == "serving":
             self.is_ready = True
