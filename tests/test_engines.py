@@ -75,6 +75,8 @@ def test_an_engine_is_recognised_asked_and_understood(
         ranking = client.rank("q", ["a", "b"])
         assert client.engine.name == engine
         assert [json.loads(body) for body in network.bodies(path)] == [fields]
+        asked = [seen_path for seen_path, _ in network.seen]
+        assert len(asked) == len(set(asked)), "something was asked twice"
     assert [(hit.index, hit.score) for hit in ranking] == [(1, 0.9), (0, 0.2)]
     assert ranking.model.startswith(("Qwen/", "BAAI/"))
     assert ranking.prompt_tokens == {"sglang": 161, "infinity": 12}.get(engine)
@@ -111,7 +113,7 @@ def test_one_query_a_request_and_small_batches_where_an_engine_wants_them() -> N
 
 
 def test_vllm_is_recognised_and_can_be_named(server: Server) -> None:
-    assert engines.detect(Transport(server.url)).name == "vllm"
+    assert engines.detect(Transport(server.url))[0].name == "vllm"
     with relay(server.url) as network:
         Reranker(network.url, engine="vllm", model="practice").score([("a", "b")])
         assert [path for path, _ in network.seen].count("/v1/models") == 1

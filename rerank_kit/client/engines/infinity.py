@@ -7,6 +7,8 @@ langchain-community) uses them; the server's source was not read and no live ser
 
 from __future__ import annotations
 
+from typing import Any
+
 from rerank_kit.client.engines.base import (
     Answer,
     Batch,
@@ -24,8 +26,8 @@ class Infinity:
     name = "infinity"
     one_query_per_request = True
 
-    def describe(self, transport: Transport) -> ServedModel:
-        return served_model(transport.get("/models"), transport.root)
+    def describe(self, transport: Transport, told: Any = None) -> ServedModel:
+        return served_model(told or transport.get("/models"), transport.root)
 
     def score(self, transport: Transport, batch: Batch) -> Answer:
         if batch.instruction:
