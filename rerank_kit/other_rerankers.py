@@ -89,8 +89,12 @@ OTHER_RERANKERS = {
         ),
         OtherReranker(
             "jinaai/jina-reranker-v3", "JinaForRanking", 131072,
-            "all documents of a query in one prompt (listwise), built into vLLM's model class",
-            source="vLLM docs, pooling_models/specific_models.md; vLLM 0.32.0 registry.py",
+            "all documents of a query in one prompt (listwise), built into vLLM: scores are "
+            "cosines, -1 to 1, and depend on the other documents; several queries in one request "
+            "are read pair by pair, so rank_many() gives other scores than rank()",
+            takes_instruction=True,
+            source="vLLM docs, pooling_models/specific_models.md; vLLM 0.32.0 registry.py and "
+            "entrypoints/pooling/scoring/io_processor.py",
         ),
     )
 }  # fmt: skip

@@ -3,8 +3,10 @@
     python scripts/bench_client.py [--url U] [--documents 100] [--rounds 30] [--json FILE]
 
 Both talk to the same server in turn (A B B A ...), so that a busy machine slows both alike. The
-figure is the ratio of the medians; the aim is at most 3 percent. Beside it stands the time spent
-in the client itself, measured without a server's share: the work before and after its requests.
+figure is the median of the ratios of neighbours; the aim is at most 3 percent. Beside it stand the
+quickest of each, and the time spent in the client itself, without the server's share: the work
+before and after its requests. The server's own wobble is often larger than 3 percent, so the exit
+status goes by the client's own time.
 """
 
 from __future__ import annotations
@@ -75,19 +77,24 @@ def main() -> int:
     bare_ms = 1000 * statistics.median(seconds["bare"])
     client_ms = 1000 * statistics.median(seconds["client"])
     own_ms = 1000 * statistics.median(own)
+    ratios = [ours / plain for plain, ours in zip(seconds["bare"], seconds["client"], strict=True)]
+    overhead = 100 * (statistics.median(ratios) - 1)
+    quickest = 100 * (min(seconds["client"]) / min(seconds["bare"]) - 1)
     figures = {
         "documents": options.documents,
         "rounds": options.rounds,
         "bare_ms": round(bare_ms, 2),
         "client_ms": round(client_ms, 2),
-        "overhead_percent": round(100 * (client_ms / bare_ms - 1), 2),
+        "overhead_percent": round(overhead, 2),
+        "overhead_of_the_quickest_percent": round(quickest, 2),
         "client_own_ms": round(own_ms, 2),
         "client_own_percent": round(100 * own_ms / bare_ms, 2),
         "same_order": same_order,
     }
     print(f"{'requests.post':<28}{bare_ms:>10.1f} ms   (median of {options.rounds})")
     print(f"{'Reranker.rank':<28}{client_ms:>10.1f} ms")
-    print(f"{'difference':<28}{figures['overhead_percent']:>10.1f} %    aim: at most {AIM_PERCENT}")
+    print(f"{'difference':<28}{overhead:>10.1f} %    aim: at most {AIM_PERCENT}")
+    print(f"{'difference of the quickest':<28}{quickest:>10.1f} %")
     print(f"{'of it outside the request':<28}{own_ms:>10.2f} ms   "
           f"({figures['client_own_percent']:.2f} % of the bare request)")  # fmt: skip
     print(f"{'same order':<28}{'yes' if same_order else 'NO':>10}")

@@ -140,6 +140,7 @@ MISLAUNCHED = (
     Launch("no activation", _ids("activation"),
            flags=("--pooler-config", '{"use_activation": false}')),
     Launch("bfloat16", _ids("precision"), flags=("--dtype", "bfloat16")),
+    Launch("float16", _ids("precision"), flags=("--dtype", "float16")),
     Launch("short context, open to all", _ids("context_length address access"),
            flags=("--max-model-len", "256"), host="0.0.0.0"),
     Launch("key not given to the doctor", _ids("reachable"), environment={"VLLM_API_KEY": KEY}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rerank_kit.client.byte_alphabet import byte_of_character
 from rerank_kit.client.transport import Transport
 from rerank_kit.errors import BadRequestError
 
@@ -31,19 +32,9 @@ def cut_to_tokens(transport: Transport, text: str, max_tokens: int) -> str:
     return text
 
 
-def _byte_alphabet() -> dict[str, int]:
-    """Byte-level vocabularies write each byte as one printable character: printable Latin-1
-    stands for itself, the others follow from U+0100 on (GPT-2's encoder; Qwen3 uses it)."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [byte for byte in range(256) if byte not in printable]
-    plain = {chr(byte): byte for byte in printable}
-    return plain | {chr(256 + place): byte for place, byte in enumerate(others)}
-
-
-_ALPHABET = _byte_alphabet()
-
 
 def _bytes_of(token: str) -> bytes:
-    if all(character in _ALPHABET for character in token):
-        return bytes(_ALPHABET[character] for character in token)
+    table = byte_of_character()
+    if all(character in table for character in token):
+        return bytes(table[character] for character in token)
     return token.encode("utf-8")  # an added token such as a control token: written as it is

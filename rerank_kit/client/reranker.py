@@ -59,6 +59,7 @@ class Reranker:
         )  # fmt: skip
         self._wanted_model = model or None
         self._engine: Engine | None = None if engine == "auto" else engine_named(engine)
+        self._told: Any = None
         self._served: ServedModel | None = None
         self._tokenizer: ServerTokenizer | None = None
         self._lock = threading.Lock()
@@ -203,7 +204,7 @@ class Reranker:
         """The adapter of the engine that answers there, found out once."""
         with self._lock:
             if self._engine is None:
-                self._engine = detect(self._transport)
+                self._engine, self._told = detect(self._transport)
             return self._engine
 
     @property
@@ -212,7 +213,7 @@ class Reranker:
         engine = self.engine
         with self._lock:
             if self._served is None:
-                found = engine.describe(self._transport)
+                found = engine.describe(self._transport, self._told)
                 if self._wanted_model:
                     found = ServedModel(self._wanted_model, found.max_model_len, found.max_pairs)
                 self._served = found

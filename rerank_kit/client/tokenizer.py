@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import threading
 from bisect import bisect_right
@@ -10,6 +9,7 @@ from collections import OrderedDict
 from itertools import accumulate
 from typing import Any
 
+from rerank_kit.client.byte_alphabet import byte_of_character
 from rerank_kit.client.sentences import sentence_ends
 from rerank_kit.client.transport import Transport
 from rerank_kit.errors import (
@@ -111,7 +111,7 @@ def aligned(text: str, token_strs: Any) -> list[int] | None:
     they do not spell text (another kind of tokenizer, or one that normalises)."""
     if not isinstance(token_strs, list) or not token_strs:
         return None if text else []
-    table = _byte_of_character()
+    table = byte_of_character()
     try:
         lengths = [len(bytes(table[char] for char in token)) for token in token_strs]
         spelt = bytes(table[char] for token in token_strs for char in token)
@@ -144,14 +144,3 @@ def _pieces(text: str) -> list[tuple[int, int]]:
         pieces.append((begin, end))
         begin = end
     return pieces
-
-
-@functools.cache
-def _byte_of_character() -> dict[str, int]:
-    """The table of GPT-2's byte-level BPE, which Qwen uses: every byte has one printable
-    character; those that are printable in Latin-1 stand for themselves."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return {chr(byte): byte for byte in printable} | {
-        chr(256 + place): byte for place, byte in enumerate(others)
-    }

@@ -29,8 +29,9 @@ def engine_named(name: str) -> Engine:
     return made
 
 
-def detect(transport: Transport) -> Engine:
-    """Which engine answers there: by the owner in its list of models, or by TEI's /info.
+def detect(transport: Transport) -> tuple[Engine, Any]:
+    """Which engine answers there: by the owner in its list of models, or by TEI's /info. With it
+    comes what the server said, for the engine's describe(), so that it is asked once.
 
     A router or a proxy that hides the list is taken for vLLM, whose /v1/score it forwards.
     """
@@ -39,18 +40,19 @@ def detect(transport: Transport) -> Engine:
     except WrongServerError:
         return _without_a_model_list(transport)
     owner = _owner(listed)
-    return engine_named(owner if owner in _ENGINES else "vllm")
+    return engine_named(owner if owner in _ENGINES else "vllm"), listed
 
 
-def _without_a_model_list(transport: Transport) -> Engine:
+def _without_a_model_list(transport: Transport) -> tuple[Engine, Any]:
     for path, key, name in (("/info", "max_client_batch_size", "tei"), ("/models", "data", "")):
         try:
             found = transport.get(path)
         except WrongServerError:
             continue
         if isinstance(found, dict) and key in found:
-            return engine_named(name or ("infinity" if _owner(found) == "infinity" else "vllm"))
-    return engine_named("vllm")
+            named = name or ("infinity" if _owner(found) == "infinity" else "vllm")
+            return engine_named(named), None if named == "vllm" else found
+    return engine_named("vllm"), None
 
 
 def _owner(listed: Any) -> str:

@@ -46,12 +46,13 @@ class Answer:
 
 
 class Engine(Protocol):
-    """One file per engine. one_query_per_request: its route takes a single query."""
+    """One file per engine. one_query_per_request: its route takes a single query. describe():
+    told is what the server already said when the engine was found out, None if it was not."""
 
     name: str
     one_query_per_request: bool
 
-    def describe(self, transport: Transport) -> ServedModel: ...
+    def describe(self, transport: Transport, told: Any = None) -> ServedModel: ...
 
     def score(self, transport: Transport, batch: Batch) -> Answer: ...
 

@@ -1,11 +1,15 @@
 """Infinity: POST /rerank {"model", "query", "documents", "raw_scores", "return_documents"} ->
 {"results": [{"relevance_score", "index", "document"}], "usage"}. No field for an instruction.
 
-The request's fields as the public client package (infinity_client, InfinityRerank of
-langchain-community) uses them; the server's source was not read and no live server was asked.
+Run against a live infinity-emb 0.0.77 (tests/integrations/try_infinity.py). Seen there: `usage`
+counts characters, so it is not handed on; any model name is answered by the model it has; a pair
+that is too long is cut without a word, and nothing tells its limit: part long documents before
+(LongDocuments needs /tokenize, which it has not).
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from rerank_kit.client.engines.base import (
     Answer,
@@ -13,19 +17,18 @@ from rerank_kit.client.engines.base import (
     ServedModel,
     rows_of,
     scores_in_order,
-    tokens_of,
 )
 from rerank_kit.client.engines.vllm import served_model
 from rerank_kit.client.transport import Transport
-from rerank_kit.errors import InputError
+from rerank_kit.errors import BadRequestError, InputError
 
 
 class Infinity:
     name = "infinity"
     one_query_per_request = True
 
-    def describe(self, transport: Transport) -> ServedModel:
-        return served_model(transport.get("/models"), transport.root)
+    def describe(self, transport: Transport, told: Any = None) -> ServedModel:
+        return served_model(told or transport.get("/models"), transport.root)
 
     def score(self, transport: Transport, batch: Batch) -> Answer:
         if batch.instruction:
@@ -46,4 +49,10 @@ class Infinity:
         }
         answer = transport.post("/rerank", body)
         rows = rows_of(answer, "results", len(batch.pairs))
-        return Answer(scores_in_order(rows, len(batch.pairs), "relevance_score"), tokens_of(answer))
+        answered = answer.get("model")
+        if batch.model and isinstance(answered, str) and answered != batch.model:
+            raise BadRequestError(
+                f"{transport.root} does not serve the model {batch.model!r}.",
+                evidence=f"it answered with {answered!r}", hint="leave model= out",
+            )
+        return Answer(scores_in_order(rows, len(batch.pairs), "relevance_score"))

@@ -19,8 +19,8 @@ class Sglang:
     name = "sglang"
     one_query_per_request = True
 
-    def describe(self, transport: Transport) -> ServedModel:
-        return served_model(transport.get("/v1/models"), transport.root)
+    def describe(self, transport: Transport, told: Any = None) -> ServedModel:
+        return served_model(told or transport.get("/v1/models"), transport.root)
 
     def score(self, transport: Transport, batch: Batch) -> Answer:
         if batch.raw_scores:

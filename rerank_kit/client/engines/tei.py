@@ -8,6 +8,8 @@ was asked.
 
 from __future__ import annotations
 
+from typing import Any
+
 from rerank_kit.client.engines.base import Answer, Batch, ServedModel, scores_in_order
 from rerank_kit.client.transport import Transport
 from rerank_kit.errors import InputError
@@ -17,8 +19,8 @@ class Tei:
     name = "tei"
     one_query_per_request = True
 
-    def describe(self, transport: Transport) -> ServedModel:
-        info = transport.get("/info")
+    def describe(self, transport: Transport, told: Any = None) -> ServedModel:
+        info = told or transport.get("/info")
         found = info if isinstance(info, dict) else {}
         return ServedModel(
             found.get("model_id"), found.get("max_input_length"),

@@ -36,10 +36,10 @@ class Vllm:
         self.dialect = dialect
         self._asking = threading.Lock()
 
-    def describe(self, transport: Transport) -> ServedModel:
+    def describe(self, transport: Transport, told: Any = None) -> ServedModel:
         """From GET /v1/models; nothing is known behind a router that does not pass it on."""
         try:
-            listed = transport.get("/v1/models")
+            listed = told or transport.get("/v1/models")
         except WrongServerError:
             return ServedModel()
         return served_model(listed, transport.root)
