@@ -188,13 +188,15 @@ def with_labels(
 ) -> Comparison:  # fmt: skip
     """The same rankings measured with other labels (Labelled.graded_by): nothing is searched
     again."""
-    runs = []
-    for one in (comparison.before, comparison.after):
+
+    def measured(one: Run) -> Run:
         rankings = {query.id: one.rankings[query.id] for query in labelled.queries}
-        runs.append(replace(
-            one, rankings=rankings, values=measure(labelled, rankings, relevant_from)
-        ))  # fmt: skip
-    return _comparison(labelled, *runs, comparison.model, comparison.depth, group_by)
+        return replace(one, rankings=rankings, values=measure(labelled, rankings, relevant_from))
+
+    return _comparison(
+        labelled, measured(comparison.before), measured(comparison.after), comparison.model,
+        comparison.depth, group_by,
+    )  # fmt: skip
 
 
 def _comparison(

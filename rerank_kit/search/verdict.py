@@ -63,16 +63,18 @@ class Verdict:
                 "you decide anything: rerank-kit launch --profile cpu, or gpu."
             )
         if self.answer == "not yet known":
+            detectable = self.difference.detectable  # not a number for one query, 0 without change
             steps.append(
                 f"Judge more queries: with {self.judged} a difference below "
-                f"{self.difference.detectable:.2f} would probably be missed."
-                if self.judged > 1 else "Judge more queries: 25 take about twenty minutes."
+                f"{detectable:.2f} would probably be missed."
+                if detectable >= 0.005 else "Judge more queries: 25 take about twenty minutes."
             )  # fmt: skip
         if self.judged and self.nothing_found / self.judged > 0.2:
             steps.append(
                 f"For {self.nothing_found} of {self.judged} queries neither way found anything "
                 "useful: no reranker mends that. Try embeddings or a hybrid as the first stage, "
-                "a larger depth, or look whether the answers are in the texts at all."
+                "a larger depth, in a small collection no first stage at all (--recall "
+                "everything), or look whether the answers are in the texts."
             )
         if self.answer != "yes":
             steps.append("Say what relevant means here (an instruction, in English), and repeat.")
@@ -103,10 +105,10 @@ class Verdict:
         rows = [
             ["certainty", self.difference.sentence("quality of the first results")],
             ["judged", f"{self.judged} queries by {self.judgements} judgements in "
-             f"{self.minutes:.0f} minutes; for {self.nothing_found} nothing useful was found"],
+             f"{time_text(self.minutes)}; for {self.nothing_found} nothing useful was found"],
             ["time per query", f"recall {self.times_ms['recall']:,.1f} ms, reranking "
-             f"{self.facts['depth']} candidates {self.times_ms['rerank']:,.0f} ms "
-             f"(median, this machine, model {self.facts['model']})"],
+             f"{self.facts['candidates']} candidates {self.times_ms['rerank']:,.0f} ms "
+             f"(medians, this machine, model {self.facts['model']})"],
             ["which GPU", "; ".join(f"{model}: {card}" for model, card in self.cards.items())],
         ]  # fmt: skip
         if self.month is None:
@@ -174,6 +176,10 @@ def verdict(
         tuple((clip(q, 60), old, new) for q, old, new in changed[:10] if old != new),
         judging.done, judging.minutes,
     )  # fmt: skip
+
+
+def time_text(minutes: float) -> str:
+    return "less than a minute" if minutes < 1 else f"{minutes:.0f} minutes"
 
 
 def smallest_card(model: str) -> str:
