@@ -87,9 +87,11 @@ GOODS = (
 )
 #: What members asked at the counter: half of them in the other language than the answer.
 QUERIES = (
-    "when can I bring a drill back on a weekend", "大件工具要交多少押金", "how long may I keep a tool",
-    "晚还一天要付多少钱", "I dropped the jigsaw, do I have to pay", "工具丢了怎么赔",
-    "what does membership cost for a student", "怎样可以不交会费", "can my ten year old use the saw",
+    "when can I bring a drill back on a weekend", "大件工具要交多少押金",
+    "how long may I keep a tool", "晚还一天要付多少钱",
+    "I dropped the jigsaw, do I have to pay", "工具丢了怎么赔",
+    "what does membership cost for a student", "怎样可以不交会费",
+    "can my ten year old use the saw",
     "一个人可以用台锯吗", "repair my bike together with others", "能修电动车的电池吗",
     "which sandpaper first on a painted floor", "打磨机的灰尘会起火吗", "washer has no pressure",
     "冬天用高压清洗机要注意什么", "drill holes into concrete", "切弧形瓷砖",

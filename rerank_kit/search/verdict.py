@@ -14,7 +14,7 @@ from rerank_kit.errors import FileInputError, InputError
 from rerank_kit.memory.show import aligned
 from rerank_kit.search.judge import Judging
 from rerank_kit.search.measures import Difference
-from rerank_kit.search.report import interval_plot, page, table
+from rerank_kit.search.report import interval_plot, page, table, verdict_line
 
 MODELS = ("0.6B", "4B", "8B")
 DAYS_A_MONTH = 30.4
@@ -124,7 +124,8 @@ class Verdict:
 
     def html_page(self) -> str:
         """The verdict as one HTML page that needs nothing else."""
-        rows = [[html.escape(cell) for cell in row] for row in self._rows()]
+        rows = [[html.escape(cell.replace(" -> ", " → ")) for cell in row]
+                for row in self._rows()]  # fmt: skip
         examples = [
             [f"{old:.2f}", f"{new:.2f}", html.escape(query)] for query, old, new in self.examples
         ]
@@ -132,8 +133,8 @@ class Verdict:
         plot = interval_plot({"quality": self.difference})
         return page("Does reranking help here?", [
             "<h1>Does reranking help here?</h1>",
-            f'<p class="verdict">{html.escape(self.headline())}.</p>',
-            table(["", ""], rows, numbers=()), plot, "<h2>What to try next</h2>",
+            verdict_line(self.headline()), table(["", ""], rows, numbers=()),
+            "<h2>How large is the difference?</h2>", plot, "<h2>What to try next</h2>",
             f"<ol>{steps}</ol>", "<h2>The queries that changed most</h2>",
             table([self.facts["before"], self.facts["after"], "query"], examples, numbers=(0, 1)),
             '<p class="soft">Quality is nDCG of the first results, from blind judgements of 1 to '
