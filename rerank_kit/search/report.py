@@ -28,6 +28,7 @@ table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nu
 th, td { text-align: left; padding: .25rem .5rem; border-bottom: 1px solid var(--line);
   vertical-align: top; } th { color: var(--soft); font-weight: 600; }
 td.n, th.n { text-align: right; white-space: nowrap; width: 1%; padding-left: 1rem; }
+@media (max-width: 60rem) { th.n { white-space: normal; } }
 td:first-child { white-space: nowrap; } td:last-child { min-width: 5.5rem; }
 .good { color: var(--good); } .bad { color: var(--bad); } .soft { color: var(--soft); }
 svg { width: 100%; height: auto; } svg text { fill: var(--ink); font-size: 13px; }
