@@ -53,8 +53,9 @@ def corpus_texts() -> tuple[dict[str, str], dict[str, str]]:
     for path in sorted(CORPORA.rglob("*.jsonl")):
         for line in path.read_text(encoding="utf-8").splitlines():
             row = json.loads(line)
-            into = queries if path.name == "queries.jsonl" else documents
-            into[f"{path.parent.name}/{row['_id']}"] = row.get("title", "") + "\n" + row["text"]
+            into = documents if path.name == "corpus.jsonl" else queries
+            name = row.get("_id") or f"{row['query-id']} reworded"
+            into[f"{path.parent.name}/{name}"] = row.get("title", "") + "\n" + row["text"]
     return documents, queries
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 
 import pytest
+from processes import cli
 
 from rerank_kit.errors import FileInputError, InputError
 from rerank_kit.search.feedback import (
@@ -72,3 +74,70 @@ def test_files_of_ratings_and_clicks(tmp_path: Path) -> None:
         read_clicks(str(clicks))
     with pytest.raises(FileInputError, match="columns"):
         read_clicks(str(ratings))
+
+
+def write_ratings(path: Path, queries: int = 30) -> Path:
+    rows = ["query,way,rating"]
+    for n in range(queries):
+        text = f"退款 {n} | when" if n % 2 else f"refund {n}"
+        rows += [f"{text},old,{2 + n % 2}", f"{text},new,{3 + n % 3}"]
+    path.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return path
+
+
+def test_ratings_command_gives_the_verdict_and_the_page(tmp_path: Path) -> None:
+    ratings, page = write_ratings(tmp_path / "ratings.csv"), tmp_path / "out" / "ratings.html"
+    shown = cli("evaluate", "--ratings", str(ratings), "--report", str(page))
+    assert shown.returncode == 0, shown.stderr
+    assert "verdict: better: mean rating 2.500 -> 4.000" in shown.stdout
+    web, plain = page.read_text("utf-8"), page.with_suffix(".md").read_text("utf-8")
+    assert "<svg" in web and "退款" in web and "Better: mean rating" in web
+    assert "| 2.00 | 5.00 | refund 2 |" in plain and "退款 1 \\| when" in plain
+    data = json.loads(cli("evaluate", "--ratings", str(ratings), "--json").stdout)
+    assert data["verdict"] == "better" and len(data["queries"]) == 30
+    few = write_ratings(tmp_path / "few.csv", 5)
+    data = json.loads(cli("evaluate", "--ratings", str(few), "--json").stdout)
+    assert data["verdict"] == "too few queries"
+    turned = ("--before", "new", "--after", "old", "--json")
+    data = json.loads(cli("evaluate", "--ratings", str(ratings), *turned).stdout)
+    assert data["verdict"] == "worse" and data["before"] == "new"
+
+
+def test_clicks_command_gives_the_verdict_and_the_page(tmp_path: Path) -> None:
+    chance, rows = random.Random(4), ["way,results,clicks"]
+    for way, first in (("bm25", 0.3), ("bm25 + rerank", 0.6)):
+        for _ in range(200):
+            rank = 1 if chance.random() < first else chance.randint(2, 9)
+            rows.append(f"{way},10,{rank}")
+    log, page = tmp_path / "clicks.csv", tmp_path / "clicks.html"
+    log.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    shown = cli("evaluate", "--clicks", str(log), "--report", str(page))
+    assert shown.returncode == 0, shown.stderr
+    assert "first result clicked first" in shown.stdout and "better" in shown.stdout
+    assert "Better: first result clicked first" in page.read_text("utf-8")
+    assert "| first result clicked first |" in page.with_suffix(".md").read_text("utf-8")
+    data = json.loads(cli("evaluate", "--clicks", str(log), "--json").stdout)
+    assert data["verdict"] == "better" and len(data["clicks"]) == 4
+
+
+def test_feedback_commands_ask_for_what_is_missing(tmp_path: Path) -> None:
+    ratings = write_ratings(tmp_path / "ratings.csv", 3)
+    with ratings.open("a", encoding="utf-8") as file:
+        file.write("refund 0,third,3\n")
+    for words, says in (
+        (("--ratings", str(ratings)), "Which two ways"),
+        (("--ratings", str(ratings), "--before", "old"), "Which two ways"),
+        (("--ratings", str(ratings), "--clicks", str(ratings)), "one at a time"),
+        (("--clicks", str(ratings)), "columns"),
+        (("--ratings", str(tmp_path / "none.csv")), "does not exist"),
+    ):  # fmt: skip
+        done = cli("evaluate", *words)
+        assert done.returncode == 2 and says in done.stderr, (words, done.stderr)
+
+
+def test_the_published_table_is_quoted_with_its_source() -> None:
+    shown = cli("evaluate", "--published")
+    assert shown.returncode == 0 and "nothing here was measured by rerank_kit" in shown.stdout
+    data = json.loads(cli("evaluate", "--published", "--json").stdout)
+    assert data["source"].startswith("https://github.com/QwenLM/Qwen3-Embedding")
+    assert data["scores"]["Qwen3-Reranker-0.6B"]["MTEB-R"] == 65.80

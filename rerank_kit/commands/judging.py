@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rerank_kit.commands.result import AddCommand, Result, positive, say
+from rerank_kit.commands.searching import make_recall, recall_options
 
 if TYPE_CHECKING:
     from rerank_kit.search.judge import Judging
@@ -22,7 +23,7 @@ def add(command: AddCommand) -> None:
 
 
 def judge(options: Namespace) -> Result:
-    from rerank_kit.search.verdict import verdict
+    from rerank_kit.search.verdict import time_text, verdict
 
     session = _session(options)
     if not options.json:
@@ -31,8 +32,8 @@ def judge(options: Namespace) -> Result:
         "judged": session.done, "total": session.total, "minutes": round(session.minutes, 1),
         "judged_queries": len(session.judged_queries), "session": str(session.path),
     }  # fmt: skip
-    text = f"{session!r} in {session.minutes:.0f} minutes; kept in {session.path}"
-    if session.judged_queries:
+    text = f"{session!r}, {time_text(session.minutes)}; kept in {session.path}"
+    if session.done and session.judged_queries:
         made = verdict(
             session, price_per_hour=options.price_per_hour, hours_a_day=options.hours_a_day,
             currency=options.currency,
@@ -67,11 +68,14 @@ def _session(options: Namespace) -> Judging:
     else:
         queries = propose_queries(library.documents, options.count)
         say(options, "No --queries: proposed from the texts. Real questions are better.")
-    search = Search(Bm25(library.documents), Reranker(options.url), options.instruction)
+    recall = make_recall(options, library.documents)
+    search = Search(recall, Reranker(options.url), options.instruction)
+    # Reranking everything is compared with what people have without a reranker: words.
+    against = Search(Bm25(library.documents)) if options.recall == "everything" else None
     say(options, f"searching {len(queries)} queries in two ways ...")
     with tqdm(total=len(queries), unit="query", leave=False, disable=None) as bar:
         return Judging.prepare(
-            search, queries, depth=options.depth, shown=options.shown, path=path,
+            search, queries, against=against, depth=options.depth, shown=options.shown, path=path,
             progress=lambda done, total: bar.update(done - bar.n),
         )  # fmt: skip
 
@@ -95,6 +99,7 @@ def _ask(options: Namespace, session: Judging) -> None:
             session.grade(item, int(word))
         else:
             say(options, f"{word!r} is none of these.")
+    print()
 
 
 def _options(parser: ArgumentParser) -> None:
@@ -113,10 +118,8 @@ def _options(parser: ArgumentParser) -> None:
         "--shown", type=positive, default=5, metavar="N",
         help="results of each way that are judged (default: 5)",
     )
-    parser.add_argument("--depth", type=positive, default=50, metavar="N", help="default: 50")
-    parser.add_argument("--instruction", help="what relevant means here, best in English")
     parser.add_argument("--price-per-hour", type=float, metavar="P", help="of the machine")
     parser.add_argument("--hours-a-day", type=float, default=24.0, metavar="H", help="default: 24")
     parser.add_argument("--currency", default="", help="only printed")
     parser.add_argument("--report", metavar="FILE.html", help="write the verdict as a page")
-    parser.add_argument("--url", help="the reranker (default: RERANK_URL, else ours)")
+    recall_options(parser)

@@ -188,14 +188,15 @@ def with_labels(
 ) -> Comparison:  # fmt: skip
     """The same rankings measured with other labels (Labelled.graded_by): nothing is searched
     again."""
-    def again(one: Run) -> Run:
-        rankings = {query.id: one.rankings[query.id] for query in labelled.queries}
-        return replace(
-            one, rankings=rankings, values=measure(labelled, rankings, relevant_from)
-        )  # fmt: skip
 
-    before, after = again(comparison.before), again(comparison.after)
-    return _comparison(labelled, before, after, comparison.model, comparison.depth, group_by)
+    def measured(one: Run) -> Run:
+        rankings = {query.id: one.rankings[query.id] for query in labelled.queries}
+        return replace(one, rankings=rankings, values=measure(labelled, rankings, relevant_from))
+
+    return _comparison(
+        labelled, measured(comparison.before), measured(comparison.after), comparison.model,
+        comparison.depth, group_by,
+    )  # fmt: skip
 
 
 def _comparison(

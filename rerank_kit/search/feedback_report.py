@@ -20,7 +20,7 @@ from rerank_kit.search.feedback import (
     read_ratings,
 )
 from rerank_kit.search.measures import Difference, difference, p_text
-from rerank_kit.search.report import interval_plot, page, table
+from rerank_kit.search.report import interval_plot, page, table, verdict_line
 
 #: Queries that are shown at each end, the largest gains and the largest losses.
 MOST_QUERIES = 20
@@ -62,14 +62,12 @@ class Feedback:
             f"(p {p_text(first.p_value)}, {first.searches[0]:,} and {first.searches[1]:,} searches)"
         )
 
-    def changes(self) -> list[tuple[str, float, float]]:
+    def changes(self, most: int = MOST_QUERIES) -> list[tuple[str, float, float]]:
         """The rated queries with the largest gains, then those with the largest losses."""
         moved = sorted(
             (row for row in self.queries if row[1] != row[2]), key=lambda row: row[1] - row[2]
         )
-        if len(moved) <= 2 * MOST_QUERIES:
-            return moved
-        return moved[:MOST_QUERIES] + moved[-MOST_QUERIES:]
+        return moved if len(moved) <= 2 * most else moved[:most] + moved[-most:]
 
     def __str__(self) -> str:
         lines = [f"{self.source}: {self.before} (before) and {self.after} (after)"]
@@ -79,7 +77,7 @@ class Feedback:
             return "\n".join(lines)
         lines += [f"verdict: {self.headline()}"]
         rows = [["before", "after", "query"]]
-        rows += [[f"{old:.2f}", f"{new:.2f}", clip(q, 60)] for q, old, new in self.changes()]
+        rows += [[f"{old:.2f}", f"{new:.2f}", clip(q, 60)] for q, old, new in self.changes(5)]
         return "\n".join([*lines, "", *aligned(rows, numbers=(0, 1))])
 
     def as_dict(self) -> dict[str, Any]:
@@ -131,11 +129,10 @@ def write(found: Feedback, path: Path) -> tuple[Path, Path]:
 
 def html_page(found: Feedback) -> str:
     """One page that needs nothing else."""
-    headline = found.headline()
     body = [
         f"<h1>{html.escape(found.title)}</h1>",
         f'<p class="soft">from {html.escape(found.source)}</p>',
-        f'<p class="verdict">{html.escape(headline[:1].upper() + headline[1:])}.</p>',
+        verdict_line(found.headline()),
     ]
     if found.difference:
         body += ["<h2>How large is the difference?</h2>",

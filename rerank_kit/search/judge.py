@@ -99,7 +99,7 @@ class Judging:
                 hint="go on with it: Judging.load(path); or name another file",
             )
         chance = random.Random(seed)
-        results, texts, recall_ms, rerank_ms = [], {}, [], []
+        results, texts, recall_ms, rerank_ms, candidates = [], {}, [], [], []
         asked = list(dict.fromkeys(query.strip() for query in queries if query.strip()))
         for query in asked:
             found = search.run(query, depth, None)
@@ -116,6 +116,7 @@ class Judging:
                 texts[one.document.id] = (one.document.title, one.document.text)
             recall_ms.append(found.recall_ms)
             rerank_ms.append(found.rerank_ms)
+            candidates.append(found.candidates)
             progress(len(results), len(asked))
         if not results:
             raise InputError("There are no queries to judge.", hint="propose_queries(documents)")
@@ -124,6 +125,7 @@ class Judging:
             "before": (against or Search(search.recall)).name, "after": search.name,
             "model": search.reranker.model,
             "depth": str(depth), "documents": str(len(search.documents)),
+            "candidates": f"{statistics.median(candidates):.0f}",
         }  # fmt: skip
         times = {
             "recall": statistics.median(recall_ms), "rerank": statistics.median(rerank_ms)

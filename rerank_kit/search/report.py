@@ -27,8 +27,9 @@ p.verdict { font-size: 1.1rem; border-left: 4px solid var(--after); padding-left
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .25rem .5rem; border-bottom: 1px solid var(--line);
   vertical-align: top; } th { color: var(--soft); font-weight: 600; }
-td.n, th.n { text-align: right; white-space: nowrap; }
-td:last-child { min-width: 5.5rem; }
+td.n, th.n { text-align: right; white-space: nowrap; width: 1%; padding-left: 1rem; }
+@media (max-width: 60rem) { th.n { white-space: normal; } }
+td:first-child { white-space: nowrap; } td:last-child { min-width: 5.5rem; }
 .good { color: var(--good); } .bad { color: var(--bad); } .soft { color: var(--soft); }
 svg { width: 100%; height: auto; } svg text { fill: var(--ink); font-size: 13px; }
 svg .soft { fill: var(--soft); } svg .axis { stroke: var(--line); }
@@ -57,7 +58,7 @@ def html_page(comparison: Comparison) -> str:
     body = [
         f"<h1>{_e(title)}</h1>",
         f'<p class="soft">{_e(_facts(comparison))}</p>',
-        f'<p class="verdict">{_e(_capital(comparison.main.sentence(MAIN_MEASURE)))}.</p>',
+        verdict_line(comparison.main.sentence(MAIN_MEASURE)),
         "<h2>Measures</h2>", _measure_table(comparison),
         "<h2>How large is the difference?</h2>", interval_plot(comparison.differences),
     ]  # fmt: skip
@@ -67,6 +68,11 @@ def html_page(comparison: Comparison) -> str:
     body += ["<h2>The queries that changed</h2>", _change_table(comparison)]
     body += ["<h2>How to read this</h2>", *(f"<p>{_e(line)}</p>" for line in _reading(comparison))]
     return page(title, body)
+
+
+def verdict_line(sentence: str) -> str:
+    """The verdict as it stands at the top of every page."""
+    return f'<p class="verdict">{_e(_capital(sentence).replace(" -> ", " → "))}.</p>'
 
 
 def page(title: str, body: Sequence[str]) -> str:
@@ -121,7 +127,7 @@ def bar_plot(groups: dict[str, Difference]) -> str:
         parts.append(f'<text x="{left - 8}" y="{y + 14}" text-anchor="end">{_e(name)}</text>')
         parts.append(
             f'<text x="{left - 8}" y="{y + 29}" text-anchor="end" class="soft">'
-            f"{one.queries} queries, {_e(one.verdict)}</text>"
+            f"{_e(_group_note(one))}</text>"
         )
         for shift, value, colour in ((2, one.before, "before"), (18, one.after, "after")):
             long = max(1.0, value * width)
@@ -161,6 +167,11 @@ def interval_plot(differences: dict[str, Difference]) -> str:
             f'<circle cx="{x(one.mean):.1f}" cy="{y}" r="5" style="fill:var(--{colour})"/>'
         )
     return _svg(700, bottom + 8, "change of each measure with its 95 % interval", parts)
+
+
+def _group_note(one: Difference) -> str:
+    count = "1 query" if one.queries == 1 else f"{one.queries} queries"
+    return f"{count}: too few" if one.verdict == "too few queries" else f"{count}, {one.verdict}"
 
 
 def _svg(width: int, height: int, title: str, parts: Sequence[str]) -> str:

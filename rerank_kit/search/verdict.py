@@ -14,7 +14,7 @@ from rerank_kit.errors import FileInputError, InputError
 from rerank_kit.memory.show import aligned
 from rerank_kit.search.judge import Judging
 from rerank_kit.search.measures import Difference
-from rerank_kit.search.report import interval_plot, page, table
+from rerank_kit.search.report import interval_plot, page, table, verdict_line
 
 MODELS = ("0.6B", "4B", "8B")
 DAYS_A_MONTH = 30.4
@@ -63,16 +63,18 @@ class Verdict:
                 "you decide anything: rerank-kit launch --profile cpu, or gpu."
             )
         if self.answer == "not yet known":
+            detectable = self.difference.detectable  # not a number for one query, 0 without change
             steps.append(
                 f"Judge more queries: with {self.judged} a difference below "
-                f"{self.difference.detectable:.2f} would probably be missed."
-                if self.judged > 1 else "Judge more queries: 25 take about twenty minutes."
+                f"{detectable:.2f} would probably be missed."
+                if detectable >= 0.005 else "Judge more queries: 25 take about twenty minutes."
             )  # fmt: skip
         if self.judged and self.nothing_found / self.judged > 0.2:
             steps.append(
                 f"For {self.nothing_found} of {self.judged} queries neither way found anything "
                 "useful: no reranker mends that. Try embeddings or a hybrid as the first stage, "
-                "a larger depth, or look whether the answers are in the texts at all."
+                "a larger depth, in a small collection no first stage at all (--recall "
+                "everything), or look whether the answers are in the texts."
             )
         if self.answer != "yes":
             steps.append("Say what relevant means here (an instruction, in English), and repeat.")
@@ -104,10 +106,10 @@ class Verdict:
         rows = [
             ["certainty", self.difference.sentence("quality of the first results")],
             ["judged", f"{self.judged} queries by {self.judgements} judgements in "
-             f"{self.minutes:.0f} minutes; for {self.nothing_found} nothing useful was found"],
+             f"{time_text(self.minutes)}; for {self.nothing_found} nothing useful was found"],
             ["time per query", f"recall {self.times_ms['recall']:,.1f} ms, reranking "
-             f"{self.facts['depth']} candidates {self.times_ms['rerank']:,.0f} ms "
-             f"(median, this machine, model {self.facts['model']})"],
+             f"{self.facts['candidates']} candidates {self.times_ms['rerank']:,.0f} ms "
+             f"(medians, this machine, model {self.facts['model']})"],
             ["which GPU", "; ".join(f"{model}: {card}" for model, card in self.cards.items())],
         ]  # fmt: skip
         if self.month is None:
@@ -123,7 +125,8 @@ class Verdict:
 
     def html_page(self) -> str:
         """The verdict as one HTML page that needs nothing else."""
-        rows = [[html.escape(cell) for cell in row] for row in self.rows()]
+        rows = [[html.escape(cell.replace(" -> ", " → ")) for cell in row]
+                for row in self.rows()]  # fmt: skip
         examples = [
             [f"{old:.2f}", f"{new:.2f}", html.escape(query)] for query, old, new in self.examples
         ]
@@ -131,8 +134,8 @@ class Verdict:
         plot = interval_plot({"quality": self.difference})
         return page("Does reranking help here?", [
             "<h1>Does reranking help here?</h1>",
-            f'<p class="verdict">{html.escape(self.headline())}.</p>',
-            table(["", ""], rows, numbers=()), plot, "<h2>What to try next</h2>",
+            verdict_line(self.headline()), table(["", ""], rows, numbers=()),
+            "<h2>How large is the difference?</h2>", plot, "<h2>What to try next</h2>",
             f"<ol>{steps}</ol>", "<h2>The queries that changed most</h2>",
             table([self.facts["before"], self.facts["after"], "query"], examples, numbers=(0, 1)),
             '<p class="soft">Quality is nDCG of the first results, from blind judgements of 1 to '
@@ -175,6 +178,10 @@ def verdict(
         tuple((clip(q, 60), old, new) for q, old, new in changed[:10] if old != new),
         judging.done, judging.minutes,
     )  # fmt: skip
+
+
+def time_text(minutes: float) -> str:
+    return "less than a minute" if minutes < 1 else f"{minutes:.0f} minutes"
 
 
 def smallest_card(model: str) -> str:
