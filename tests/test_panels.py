@@ -193,6 +193,24 @@ def test_top_n_threshold_and_history(rank: Any) -> None:
     assert len(rank.model.shown.rows()) == 5 and "<tbody>" in rank.result.value
 
 
+def test_the_order_is_compared_with_what_one_chooses(rank: Any, reranker: Reranker) -> None:
+    rank.query.value = "redis timeout"
+    rank.text.value = "tea\nraise the redis timeout\nredis is a store\ntimeout of redis"
+    rank.compare.value = "a search by words (BM25)"
+    press(rank, rank.rank)
+    shown = rank.model.shown
+    assert shown.before[-1] == 0 and sorted(shown.before) == [0, 1, 2, 3]
+    assert all(shown.before[row.rank - 1 + row.moved] == row.index for row in shown.rows())
+    rank.compare.value = "the official default instruction"
+    rank.instruction.value = OWN
+    rank.own.value = "Find tea"
+    press(rank, rank.rank)
+    plain = reranker.rank(rank.query.value, rank.text.value.splitlines())
+    before = {one.index: one.score for one in plain}
+    assert {row.index: row.score_before for row in rank.model.shown.rows()} == before
+    assert ">before<" in rank.result.value and "official default instruction" in rank.result.value
+
+
 def test_what_is_saved_can_be_read_again(rank: Any) -> None:
     rank.text.value = '=SUM(A1)\n他说："好，不错"\n新鲜草莓'
     press(rank, rank.rank)
