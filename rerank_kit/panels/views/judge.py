@@ -43,8 +43,15 @@ class JudgePanel(frame.Panel):
         ]
         self.undo = self.button("Undo", model.undo)
         self.decide = self.button("Verdict now", model.decide)
+        self.price = frame.field(widgets.BoundedFloatText(
+            value=0.0, min=0.0, max=100_000.0, step=0.1,
+            description="Price of a machine an hour"), "narrow")  # fmt: skip
+        self.currency = frame.field(widgets.Text(
+            description="Currency", placeholder="CNY"), "narrow")  # fmt: skip
+        self.bind(self.price, "price_per_hour")
+        self.bind(self.currency, "currency")
         self.grading = frame.row(*self.grades)
-        self.after = frame.row(self.undo, self.decide)
+        self.after = frame.row(self.price, self.currency, self.undo, self.decide)
         self.verdict = frame.text()
         self.bind(self.count, "count")
         self.bind(self.queries, "queries")
