@@ -75,6 +75,7 @@ class WebApp:
         self.environment = dict(environment)
         # What the panels start is written down there, so that Ctrl-C can end it.
         self.environment["RERANK_KIT_WEBAPP_SERVERS"] = str(self.started)
+        self.environment["RERANK_PROFILE"] = options.profile
         self.environment["JUPYTER_PATH"] = os.pathsep.join(
             filter(None, [str(project.root / "scripts" / "webapp"), os.environ.get("JUPYTER_PATH")])
         )
