@@ -319,7 +319,7 @@ def test_it_sees_the_server_that_runs_and_stops_no_stranger_s(server: Any) -> No
     panel.model.server = None
     panel.model.record.owner_pid = 0  # as `rerank-kit launch` leaves it
     press(panel, panel.stop)
-    assert "left running" in panel.model.said.lower() and panel.force.layout.display is None
+    assert "Stop it for everybody" in panel.state.value and panel.force.layout.display is None
     assert server.reranker().score([("a", "b")])  # it lives
 
 
@@ -396,6 +396,10 @@ def test_judging_to_the_verdict_and_going_on(
     again.queries.value = panel.queries.value
     press(again, again.prepare)
     assert again.model.session.done == 1  # the interrupted session goes on
+    other: Any = panels.judge(reranker, str(tmp_path))
+    other.queries.value, other.who.value = panel.queries.value, "Li"
+    press(other, other.prepare)
+    assert other.model.session.done == 0  # another person's grades are another session
     while again.model.item is not None:
         again.grades[2].click()
     assert again.model.verdict is not None and "What to try next" in again.verdict.value

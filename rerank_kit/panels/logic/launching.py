@@ -299,6 +299,8 @@ class LaunchModel(Model):
         report = self.server.stop(force=force)
         self.said = report.details[:1].upper() + report.details[1:] + "."
         self.may_force = report.details.startswith("left running")
+        if self.may_force:
+            self.said += " To end it all the same, press Stop it for everybody."
         if report.survivors:
             raise LaunchError(f"The server did not end: {report.details}")
         if not self.may_force:

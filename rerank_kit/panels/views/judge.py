@@ -33,6 +33,9 @@ class JudgePanel(frame.Panel):
         self.propose = self.button("Propose queries", lambda: model.propose())
         self.queries = frame.field(widgets.Textarea(
             rows=6, description="Queries, one a line: what people really ask"))  # fmt: skip
+        self.who = frame.field(widgets.Text(
+            description="Who judges (keeps several people's grades apart)"), "medium")  # fmt: skip
+        self.bind(self.who, "who")
         self.about = frame.text()
         self.prepare = self.button(
             "Start judging", lambda: model.begin_judging(), main=True)  # fmt: skip
@@ -57,7 +60,7 @@ class JudgePanel(frame.Panel):
         self.bind(self.queries, "queries")
         return [
             self.texts.box, frame.row(self.count, self.propose), self.queries, self.about,
-            frame.row(self.prepare), self.item, self.grading, self.after, self.verdict,
+            frame.row(self.who, self.prepare), self.item, self.grading, self.after, self.verdict,
         ]  # fmt: skip
 
     def show(self) -> None:
