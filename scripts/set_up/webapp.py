@@ -37,6 +37,7 @@ Ctrl-C ends the page and the servers that were started for it or in it.
 """
 _PROFILES = ("auto", "practice", "cpu", "gpu", "remote")
 START_SECONDS = 60.0
+FORGOTTEN_SECONDS = 3600
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -75,6 +76,7 @@ class WebApp:
         self.environment = dict(environment)
         # What the panels start is written down there, so that Ctrl-C can end it.
         self.environment["RERANK_KIT_WEBAPP_SERVERS"] = str(self.started)
+        self.environment["RERANK_PROFILE"] = options.profile
         self.environment["JUPYTER_PATH"] = os.pathsep.join(
             filter(None, [str(project.root / "scripts" / "webapp"), os.environ.get("JUPYTER_PATH")])
         )
@@ -119,6 +121,9 @@ class WebApp:
             str(self.project.python), "-m", "voila", "app.ipynb",
             "--no-browser", "--Voila.ip=127.0.0.1", "--port=%d" % port,
             "--Voila.port_retries=0", "--template=rerank_kit",
+            # A page that was left without a good-bye keeps no process for ever.
+            "--MappingKernelManager.cull_idle_timeout=%d" % FORGOTTEN_SECONDS,
+            "--MappingKernelManager.cull_interval=60",
         ]  # fmt: skip
         with open(self._log_path, "wb") as log:
             self.page = subprocess.Popen(

@@ -29,7 +29,7 @@ def chromium_path() -> str | None:
 def webapp(port: int, state: Path, *options: str, root: Path = REPOSITORY) -> Iterator[Any]:
     """`bash scripts/webapp.sh` in a process of its own; ended as Ctrl-C ends it."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("RERANK_")}
-    environment |= {"RERANK_KIT_STATE_DIR": str(state), "RERANK_KIT_BUILD": "cpu"}
+    environment["RERANK_KIT_STATE_DIR"] = str(state)
     environment.pop("PYTHONPATH", None)
     command = ["bash", str(root / "scripts/webapp.sh"), "--port", str(port), *options]
     process = subprocess.Popen(

@@ -124,11 +124,23 @@ def test_a_notebook_runs_from_top_to_bottom(
     look = f"{name}-{theme.split()[-1].lower()}-{width}"
     page.screenshot(path=PICTURES / f"{look}-end.png")
     assert page.locator(".jp-RenderedText[data-mime-type*='error']").count() == 0
+    if name == "01_first_ranking":
+        _use_the_panel(page, PICTURES / f"{look}-panel.png")
     for number, heading in enumerate(page.locator(".jp-Notebook h2").all()[1::2]):
         heading.scroll_into_view_if_needed()
         page.wait_for_timeout(300)
         page.screenshot(path=PICTURES / f"{look}-{number}.png")
     assert outside == [], "a notebook asked an outside host"
+
+
+def _use_the_panel(page: Any, picture: Path) -> None:
+    """The panel is alive in JupyterLab, too, and has the theme's colours."""
+    panel = page.locator(".rk").first
+    panel.scroll_into_view_if_needed()
+    panel.locator(".jupyter-button", has_text="Rank").click()
+    panel.get_by_text("5 documents").wait_for()
+    assert panel.locator("table[aria-label=ranking] tbody tr").count() == 5
+    panel.screenshot(path=picture)
 
 
 def _menu(page: Any, menu: str, item: str) -> None:

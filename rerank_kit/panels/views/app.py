@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +22,7 @@ TABS: tuple[tuple[str, Callable[[], frame.Panel]], ...] = (
     ("Rank", RankPanel),
     ("Search", SearchPanel),
     ("Judge", JudgePanel),
-    ("Launch", lambda: LaunchPanel(shared=True)),
+    ("Launch", lambda: LaunchPanel(os.environ.get("RERANK_PROFILE") or "auto", shared=True)),
     ("Memory", MemoryPanel),
     ("Doctor", DoctorPanel),
     ("Money", MoneyPanel),

@@ -33,6 +33,9 @@ class JudgePanel(frame.Panel):
         self.propose = self.button("Propose queries", lambda: model.propose())
         self.queries = frame.field(widgets.Textarea(
             rows=6, description="Queries, one a line: what people really ask"))  # fmt: skip
+        self.who = frame.field(widgets.Text(
+            description="Who judges (keeps several people's grades apart)"), "medium")  # fmt: skip
+        self.bind(self.who, "who")
         self.about = frame.text()
         self.prepare = self.button(
             "Start judging", lambda: model.begin_judging(), main=True)  # fmt: skip
@@ -43,14 +46,21 @@ class JudgePanel(frame.Panel):
         ]
         self.undo = self.button("Undo", model.undo)
         self.decide = self.button("Verdict now", model.decide)
+        self.price = frame.field(widgets.BoundedFloatText(
+            value=0.0, min=0.0, max=100_000.0, step=0.1,
+            description="Price of a machine an hour"), "narrow")  # fmt: skip
+        self.currency = frame.field(widgets.Text(
+            description="Currency", placeholder="CNY"), "narrow")  # fmt: skip
+        self.bind(self.price, "price_per_hour")
+        self.bind(self.currency, "currency")
         self.grading = frame.row(*self.grades)
-        self.after = frame.row(self.undo, self.decide)
+        self.after = frame.row(self.price, self.currency, self.undo, self.decide)
         self.verdict = frame.text()
         self.bind(self.count, "count")
         self.bind(self.queries, "queries")
         return [
             self.texts.box, frame.row(self.count, self.propose), self.queries, self.about,
-            frame.row(self.prepare), self.item, self.grading, self.after, self.verdict,
+            frame.row(self.who, self.prepare), self.item, self.grading, self.after, self.verdict,
         ]  # fmt: skip
 
     def show(self) -> None:

@@ -124,7 +124,8 @@ class LaunchPanel(frame.Panel):
             parts = [frame.text(f"<div>{words}</div>")]
             if can_apply:
                 apply = functools.partial(self.model.apply, fix)
-                parts.append(self.button("Apply this fix", apply, tooltip=fix.change))
+                button = self.button("Apply this fix", apply, tooltip=fix.change)
+                parts.append(frame.row(button))
             lines.append(widgets.VBox(parts))
         self.fixes.children = tuple(lines)
 

@@ -76,7 +76,7 @@ class MemoryPanel(frame.Panel):
     def _everything(self) -> str:
         model = self.model
         rows = [
-            [frame.escape(one.model), frame.escape(one.quantisation or one.dtype),
+            [frame.escape(one.model.split("/")[-1]), frame.escape(one.quantisation or one.dtype),
              f"{one.term('weights').gib:.2f}", f"{one.peak_gib:.2f}", frame.escape(one.verdict)]
             for one in model.everything()
         ]  # fmt: skip

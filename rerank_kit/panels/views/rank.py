@@ -10,7 +10,14 @@ from rerank_kit.client import Reranker
 from rerank_kit.client.long_documents import MODES
 from rerank_kit.client.ranking import clip
 from rerank_kit.client.scores import probability
-from rerank_kit.panels.logic.ranking import LINES, OWN, PARAGRAPHS, Ranked, RankModel
+from rerank_kit.panels.logic.ranking import (
+    COMPARISONS,
+    LINES,
+    OWN,
+    PARAGRAPHS,
+    Ranked,
+    RankModel,
+)
 from rerank_kit.panels.views import frame
 
 #: As much of a document as a line of the result shows.
@@ -56,6 +63,9 @@ class RankPanel(frame.Panel):
         self.instruction = frame.field(widgets.Dropdown(
             options=model.instruction_names(), value=model.instruction_name,
             description="Instruction: what relevant means"), "medium")  # fmt: skip
+        self.compare = frame.field(widgets.Dropdown(
+            options=list(COMPARISONS), value=model.compare_with,
+            description="Compare the order with"), "medium")  # fmt: skip
         self.own = frame.field(widgets.Textarea(
             rows=2, description="Your instruction, best in English"))  # fmt: skip
         self.about = frame.text()
@@ -69,7 +79,7 @@ class RankPanel(frame.Panel):
         return [
             self.query, self.text,
             frame.row(self.split_by, self.upload, self.forget), self.file_line,
-            frame.row(self.instruction, self.top_n, self.threshold, self.long),
+            frame.row(self.instruction, self.compare, self.top_n, self.threshold, self.long),
             self.own, self.about, self.show_prompt, self.prompt,
             frame.row(self.rank), self.result, self.history,
         ]  # fmt: skip
@@ -78,7 +88,7 @@ class RankPanel(frame.Panel):
         for widget, name in (
             (self.query, "query"), (self.text, "text"), (self.split_by, "split_by"),
             (self.long, "long_documents"), (self.own, "own_instruction"),
-            (self.instruction, "instruction_name"),
+            (self.instruction, "instruction_name"), (self.compare, "compare_with"),
         ):  # fmt: skip
             self.bind(widget, name)
         self.on_change(self.top_n, lambda value: setattr(self.model, "top_n", value or None))
@@ -134,10 +144,12 @@ class RankPanel(frame.Panel):
 
 def result_html(ranked: Ranked) -> str:
     """The ranking with bars and what moved; below it the files to take away."""
+    both = bool(ranked.scores_before)
     rows = [
         [
-            str(row.rank), f"{row.score:.3f}", frame.bar(_share(row.score, ranked)),
-            moved(row.moved), frame.escape(clip(row.text, SHOWN_COLUMNS)),
+            str(row.rank), f"{row.score:.3f}", *([_number(row.score_before)] if both else []),
+            frame.bar(_share(row.score, ranked)), moved(row.moved),
+            frame.escape(clip(row.text, SHOWN_COLUMNS)),
         ]
         for row in ranked.rows()
     ]  # fmt: skip
@@ -151,11 +163,13 @@ def result_html(ranked: Ranked) -> str:
         frame.download("Save as CSV", "ranking.csv", ranked.as_csv(), "text/csv")
         + frame.download("Save as JSON", "ranking.json", ranked.as_json(), "application/json")
     )
-    heads = ["rank", "score", "", "moved", "document"]
+    heads = ["rank", "score", *(["before"] if both else []), "", "moved", "document"]
+    numbers = (0, 1, 2) if both else (0, 1)
     return (
         f"<h3>{frame.escape(ranked.ranking.query)}</h3>"
-        f'<p class="rk-soft">{frame.escape(ranked.summary())}</p>'
-        + (frame.table(heads, rows, (0, 1), "ranking") if rows else "<p>Nothing is left: no "
+        f'<p class="rk-soft">{frame.escape(ranked.summary())}; moved: against '
+        f"{frame.escape(ranked.compared_with)}</p>"
+        + (frame.table(heads, rows, numbers, "ranking") if rows else "<p>Nothing is left: no "
            "document reaches the lowest score you asked for.</p>")
         + "".join(f"<p>note: {frame.escape(note)}</p>" for note in notes)
         + toy + f'<p class="rk-links">{links}</p>'
@@ -169,6 +183,10 @@ def moved(places: int) -> str:
     if places < 0:
         return f'<span class="rk-down" title="moved down {-places}">▼ {-places}</span>'
     return '<span class="rk-down" title="stayed">=</span>'
+
+
+def _number(score: float | None) -> str:
+    return "-" if score is None else f"{score:.3f}"
 
 
 def _share(score: float, ranked: Ranked) -> float:
