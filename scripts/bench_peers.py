@@ -122,8 +122,8 @@ def batches_of(shape: str, length: str) -> list[int]:
     if length == "one":
         return [1]
     if shape == "practice":
-        return [1, 8, 32, 64, 128]
-    return [1, 4, 8, 16, 32] if length == "128" else [1, 2, 4, 8]
+        return [1, 8, 32, 128]
+    return [1, 8, 32] if length == "128" else [1, 4, 8]
 
 
 def measure_worker(

@@ -47,6 +47,7 @@ def tune(options: Namespace) -> Result:
         concurrencies=tuple(options.concurrency), seconds=options.seconds,
         most_starts=options.most_starts, say=lambda text: say(options, text),
         on_progress=lambda _: None, again=options.again,
+        start_name="vLLM's values for these" if options.only else "vLLM's defaults",
     )  # fmt: skip
     say(options, f"kept in {search.state_path}: interrupted, the same command goes on")
     found = run(search, options.price_per_hour, options.currency)

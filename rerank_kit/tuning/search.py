@@ -60,7 +60,8 @@ class Step:
 
 @dataclass
 class Search:
-    """base: the profile's settings; knobs say what may change. say: told each step's sentence."""
+    """base: the profile's settings; knobs say what may change, and begin at vLLM's own values;
+    what no knob names stays as the profile has it. say: told each step's sentence."""
 
     base: ServerSettings
     knobs: tuple[Knob, ...]
@@ -74,6 +75,7 @@ class Search:
     again: bool = False
     steps: list[Step] = field(default_factory=list)
     limit: Limit | None = None
+    start_name: str = "vLLM's defaults"
     starts: int = 0
     remembered: int = 0
     _trials: dict[str, Trial] = field(default_factory=dict, repr=False)
@@ -90,8 +92,8 @@ class Search:
             raise LaunchError(f"The server does not start with vLLM's defaults: {first.failed}")
         self._reference = first.scores
         best = self._note(
-            "vLLM's defaults", "start",
-            f"vLLM's defaults bring {_speed(first)}{_of_limit(first)}.", first,
+            self.start_name, "start",
+            f"{self.start_name}: {_speed(first)}{_of_limit(first)}.", first,
         )  # fmt: skip
         for knob in self.knobs:
             if best.percent_of_limit is not None and best.percent_of_limit >= ENOUGH_PERCENT:
