@@ -163,6 +163,22 @@ def test_the_cluster_files_end_what_they_start_and_hold_no_key() -> None:
     assert overrides["is_original_qwen3_reranker"] is True
 
 
+def test_stop_ends_a_router_whose_program_was_killed(
+    server: Server, own_state: Path
+) -> None:
+    code = (
+        "import os, sys; from rerank_kit.scale import Router\n"
+        "print(Router([sys.argv[1]]).port, flush=True); os.kill(os.getpid(), 9)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, server.url], capture_output=True, text=True,
+                          timeout=120)  # fmt: skip
+    port = int(done.stdout)
+    assert not machine.port_is_free(port)
+    assert f"router on port {port}: ended" in cli("stop").stdout
+    assert machine.port_is_free(port)
+    assert cli("stop").stdout.strip() == "nothing of ours was running"
+
+
 @pytest.mark.full
 def test_no_request_is_lost_when_one_of_two_servers_is_killed(tmp_path: Path) -> None:
     words = [sys.executable, str(REPOSITORY / "scripts" / "failover.py")]
