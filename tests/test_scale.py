@@ -75,11 +75,12 @@ def test_what_fits_on_no_number_of_cards_is_said() -> None:
         arrange("8B", "T4", 1)
 
 
+@pytest.mark.full
 def test_vllm_takes_the_flags_of_an_arrangement() -> None:
     code = (
-        "import sys; from vllm.entrypoints.openai.cli_args import make_arg_parser\n"
+        "import sys; from vllm.engine.arg_utils import EngineArgs\n"
         "from vllm.utils.argparse_utils import FlexibleArgumentParser\n"
-        "found = make_arg_parser(FlexibleArgumentParser()).parse_args(sys.argv[1:])\n"
+        "found = EngineArgs.add_cli_args(FlexibleArgumentParser()).parse_args(sys.argv[1:])\n"
         "print(found.tensor_parallel_size, found.data_parallel_size)"
     )
     flags = arrange("8B", "T4", 8).flags()

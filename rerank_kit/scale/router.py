@@ -3,7 +3,9 @@
 It forwards /v1/score to vLLM. Its rerank routes are broken for vLLM servers (0.1.17, seen here):
 /v1/rerank replaces the model's name by `default`, which no server serves (404); /rerank reads the
 answer as the list that SGLang gives, and vLLM's is an object (500). The kit's client uses
-/v1/score and is not affected.
+/v1/score and is not affected. Nor does it repeat a score request whose server died: it passes the
+error on, and our client asks again (scripts/failover.py counts both). A program that does not ask
+again loses the requests that were on their way.
 """
 
 from __future__ import annotations
