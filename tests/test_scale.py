@@ -75,11 +75,12 @@ def test_what_fits_on_no_number_of_cards_is_said() -> None:
         arrange("8B", "T4", 1)
 
 
+@pytest.mark.full
 def test_vllm_takes_the_flags_of_an_arrangement() -> None:
     code = (
-        "import sys; from vllm.entrypoints.openai.cli_args import make_arg_parser\n"
+        "import sys; from vllm.engine.arg_utils import EngineArgs\n"
         "from vllm.utils.argparse_utils import FlexibleArgumentParser\n"
-        "found = make_arg_parser(FlexibleArgumentParser()).parse_args(sys.argv[1:])\n"
+        "found = EngineArgs.add_cli_args(FlexibleArgumentParser()).parse_args(sys.argv[1:])\n"
         "print(found.tensor_parallel_size, found.data_parallel_size)"
     )
     flags = arrange("8B", "T4", 8).flags()
@@ -161,6 +162,22 @@ def test_the_cluster_files_end_what_they_start_and_hold_no_key() -> None:
     flags = engine["modelSpec"][0]["vllmConfig"]["extraArgs"]
     overrides = json.loads(flags[flags.index("--hf-overrides") + 1])
     assert overrides["is_original_qwen3_reranker"] is True
+
+
+def test_stop_ends_a_router_whose_program_was_killed(
+    server: Server, own_state: Path
+) -> None:
+    code = (
+        "import os, sys; from rerank_kit.scale import Router\n"
+        "print(Router([sys.argv[1]]).port, flush=True); os.kill(os.getpid(), 9)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, server.url], capture_output=True, text=True,
+                          timeout=120)  # fmt: skip
+    port = int(done.stdout)
+    assert not machine.port_is_free(port)
+    assert f"router on port {port}: ended" in cli("stop").stdout
+    assert machine.port_is_free(port)
+    assert cli("stop").stdout.strip() == "nothing of ours was running"
 
 
 @pytest.mark.full

@@ -120,15 +120,21 @@ def logs(options: Namespace) -> Result:
 
 
 def stop(options: Namespace) -> Result:
+    from rerank_kit.scale.router import stop_recorded
     from rerank_kit.server.server import stop_record
 
     reports = [(record, stop_record(record)) for record in _chosen(options.port)]
+    routers = stop_recorded() if options.port is None else {}
     guard = _guard()
-    if not reports:
+    if not reports and not routers:
         text = _with_guard("nothing of ours was running", guard, still=True)
         return Result(True, text, {"state": "stopped", "servers": [], "guard": guard.facts})
-    good = all(not report.survivors for _, report in reports)
+    good = all(not report.survivors for _, report in reports) and all(routers.values())
     lines = [f"{record.url}  {report.details}" for record, report in reports]
+    lines += [
+        f"router on port {port}: {'ended' if gone else 'did not end'}"
+        for port, gone in routers.items()
+    ]
     servers = [
         {"url": record.url, "pid": record.pid, "details": report.details,
          "survivors": list(report.survivors)}

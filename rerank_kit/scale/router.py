@@ -3,7 +3,9 @@
 It forwards /v1/score to vLLM. Its rerank routes are broken for vLLM servers (0.1.17, seen here):
 /v1/rerank replaces the model's name by `default`, which no server serves (404); /rerank reads the
 answer as the list that SGLang gives, and vLLM's is an object (500). The kit's client uses
-/v1/score and is not affected.
+/v1/score and is not affected. Nor does it repeat a score request whose server died: it passes the
+error on, and our client asks again (scripts/failover.py counts both). A program that does not ask
+again loses the requests that were on their way.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import psutil
 import requests
 
 from rerank_kit import machine, registry
@@ -51,8 +54,28 @@ def router_command(urls: Sequence[str], port: int, metrics_port: int) -> list[st
     ]  # fmt: skip
 
 
+def stop_recorded() -> dict[int, bool]:
+    """End the routers whose program died without ending them: port -> nothing of it is left."""
+    ended = {}
+    for path in sorted(_records().glob("*.json")):
+        found = registry.read_json_object(path)
+        pid = int(found.get("pid", 0))
+        gone = True
+        if pid and registry.process_is(pid, float(found.get("created", 0.0))):
+            gone = not process_group.end_group(pid)
+            ended[int(path.stem)] = gone
+        if gone:
+            path.unlink(missing_ok=True)
+    return ended
+
+
+def _records() -> Path:
+    return registry.state_dir() / "routers"
+
+
 class Router:
-    """vllm-router, as long as the `with` lasts. It is a child of this process."""
+    """vllm-router, as long as the `with` lasts. It is a child of this process; when that is
+    killed, `rerank-kit stop` ends it."""
 
     def __init__(self, urls: Sequence[str], port: int | None = None) -> None:
         program = Path(sys.executable).with_name("vllm-router")
@@ -78,7 +101,13 @@ class Router:
                 start_new_session=True, env=environment,
             )  # fmt: skip
         process_group.adopt(self._child)
+        self._session = requests.Session()
+        self._session.trust_env = False
         try:
+            created = psutil.Process(self._child.pid).create_time()
+            _records().mkdir(exist_ok=True, mode=0o700)
+            found_again = {"pid": self._child.pid, "created": created}
+            registry.write_json(_records() / f"{self.port}.json", found_again)
             self._wait(len(urls))
         except BaseException:
             self.stop()
@@ -98,15 +127,19 @@ class Router:
 
     def workers(self) -> dict[str, bool]:
         """The servers behind it: address -> does it count as healthy?"""
-        answer: dict[str, Any] = requests.get(f"{self.url}/workers", timeout=ASK_SECONDS).json()
+        answer: dict[str, Any] = self._session.get(
+            f"{self.url}/workers", timeout=ASK_SECONDS
+        ).json()
         return {one["url"]: bool(one["is_healthy"]) for one in answer["workers"]}
 
     def stop(self) -> bool:
         """End it; True when nothing of it is left. A second call is harmless."""
         process_group.reap_children()
-        if process_group.exit_status(self._child.pid) is not None:  # its number is free again
-            return machine.port_is_free(self.port)
-        survivors = process_group.end_group(self._child.pid)
+        survivors: list[int] = []
+        if process_group.exit_status(self._child.pid) is None:  # else its number is free again
+            survivors = process_group.end_group(self._child.pid)
+        if not survivors:
+            (_records() / f"{self.port}.json").unlink(missing_ok=True)
         return not survivors and machine.port_is_free(self.port)
 
     def _wait(self, servers: int) -> None:
