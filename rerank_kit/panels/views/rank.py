@@ -153,7 +153,7 @@ def result_html(ranked: Ranked) -> str:
     )
     heads = ["rank", "score", "", "moved", "document"]
     return (
-        f"<h3>{frame.escape(ranked.ranking.query)}</h3>"
+        f'<h3 class="rk-theirs">{frame.escape(ranked.ranking.query)}</h3>'
         f'<p class="rk-soft">{frame.escape(ranked.summary())}</p>'
         + (frame.table(heads, rows, (0, 1), "ranking") if rows else "<p>Nothing is left: no "
            "document reaches the lowest score you asked for.</p>")
