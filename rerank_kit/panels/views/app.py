@@ -12,6 +12,7 @@ from rerank_kit.panels.logic.work import Model
 from rerank_kit.panels.views import frame
 from rerank_kit.panels.views.doctor import DoctorPanel
 from rerank_kit.panels.views.judge import JudgePanel
+from rerank_kit.panels.views.language import LANGUAGES
 from rerank_kit.panels.views.launch import LaunchPanel
 from rerank_kit.panels.views.memory import MemoryPanel
 from rerank_kit.panels.views.money import MoneyPanel
@@ -55,12 +56,24 @@ class AppPanel(frame.Panel):
         bar.add_class("rk-tabs")
         self.place = widgets.VBox([])
         self.server_line = frame.text()
-        return [self.server_line, bar, self.place]
+        # Each language in its own words, so that whoever needs the switch can read it.
+        self.speak = frame.field(widgets.Dropdown(
+            options=[(name, key) for key, name in LANGUAGES.items()],
+            value=self.language, description="Language / 语言"), "narrow")  # fmt: skip
+        self.on_change(self.speak, self.speak_in)
+        return [frame.row(self.server_line, self.speak), bar, self.place]
+
+    def speak_in(self, wanted: str) -> None:
+        """Show the page and all its panels in a language; for this viewer only."""
+        self.language = wanted
+        for panel in self.panels.values():
+            panel.language = wanted
 
     def panel(self, name: str) -> frame.Panel:
         """The panel of a tab, made when it is first opened."""
         if name not in self.panels:
             self.panels[name] = dict(TABS)[name]()
+            self.panels[name].language = self.language
         return self.panels[name]
 
     def go_to(self, name: str) -> None:

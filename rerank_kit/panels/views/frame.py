@@ -13,6 +13,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from rerank_kit.panels.logic.work import Model, Problem
+from rerank_kit.panels.views import language
 
 WITHOUT_BUTTONS = (
     "No buttons to be seen? They need a live kernel: run this cell in JupyterLab, or use the "
@@ -32,6 +33,8 @@ class Panel:
         self.model = model
         self.last_error: BaseException | None = None
         self._showing = threading.RLock()
+        self._language = language.default_language()
+        self._words = language.Words()
         self.status = widgets.HTML()
         self.body = self.build()
         heading = text(
@@ -41,6 +44,16 @@ class Panel:
         self.widget = widgets.VBox([styles(), heading, *self.body, self.status])
         self.widget.add_class("rk")
         model.watch(self.refresh)
+        self.refresh()
+
+    @property
+    def language(self) -> str:
+        """en or zh; set it to change the words of this panel (RERANK_KIT_LANGUAGE for all)."""
+        return self._language
+
+    @language.setter
+    def language(self, wanted: str) -> None:
+        self._language = language.checked(wanted)
         self.refresh()
 
     def build(self) -> list[widgets.Widget]:
@@ -62,6 +75,7 @@ class Panel:
             try:
                 self.show()
                 self.status.value = self.status_html()
+                self._words.show(self.widget, self._language)
             except Exception as error:
                 self.model.fail(error)
                 self.last_error = error

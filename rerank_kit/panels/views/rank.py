@@ -166,7 +166,7 @@ def result_html(ranked: Ranked) -> str:
     heads = ["rank", "score", *(["before"] if both else []), "", "moved", "document"]
     numbers = (0, 1, 2) if both else (0, 1)
     return (
-        f"<h3>{frame.escape(ranked.ranking.query)}</h3>"
+        f'<h3 class="rk-theirs">{frame.escape(ranked.ranking.query)}</h3>'
         f'<p class="rk-soft">{frame.escape(ranked.summary())}; moved: against '
         f"{frame.escape(ranked.compared_with)}</p>"
         + (frame.table(heads, rows, numbers, "ranking") if rows else "<p>Nothing is left: no "

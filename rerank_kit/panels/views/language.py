@@ -1,0 +1,203 @@
+"""The panels in another language: what is shown is looked up in a gettext catalogue.
+
+A panel is written in English. After it has brought its widgets up to date, their labels, options
+and our own words in their HTML are replaced by the translation that zh_CN.po has for them. Texts
+of the user are never looked up: only headings, captions, status lines and buttons are, never a
+cell of a table that holds documents. A message with {names} in it stands for any text there:
+"document {number} was left out" finds "document 3 was left out".
+"""
+
+from __future__ import annotations
+
+import html
+import os
+import re
+from collections.abc import Iterator
+from functools import cache
+from html.parser import HTMLParser
+from importlib.resources import files
+from typing import Any
+
+from rerank_kit.errors import InputError
+
+#: How a language is called in itself.
+LANGUAGES = {"en": "English", "zh": "中文"}
+_TRAITS = ("description", "tooltip", "placeholder", "_options_labels")
+#: Where our own words stand in HTML; everything else may be the user's.
+_OUR_TAGS = {"h2", "h3", "th"}
+_OUR_CLASSES = {"rk-soft", "rk-status", "rk-ours", "rk-card", "rk-links", "rk-legend"}
+_THEIR_TAGS = {"code", "pre", "td"}
+_THEIR_CLASS = "rk-theirs"  # a heading that is the user's query
+#: The places in a message where words of ours stand; what fills the others is left as it is.
+_OUR_PARTS = {"purpose", "verdict", "why", "said", "stage", "doing"}
+#: Tables in which every word is ours (their aria-label).
+_OUR_TABLES = {"memory term by term", "all models on this device", "money so far"}
+
+
+def default_language() -> str:
+    """RERANK_KIT_LANGUAGE: en (the default) or zh, and its common spellings (zh_CN, zh-Hans)."""
+    return checked(os.environ.get("RERANK_KIT_LANGUAGE") or "en")
+
+
+def checked(language: str) -> str:
+    """The key of a language. Raises InputError for one that the panels do not speak."""
+    short = re.split(r"[-_.]", language.lower())[0]
+    if short not in LANGUAGES:
+        raise InputError(
+            f"The panels do not speak {language!r}.", hint=f"use one of {', '.join(LANGUAGES)}"
+        )
+    return short
+
+
+class Words:
+    """Shows the widgets of one panel in a language, and brings the English back."""
+
+    def __init__(self) -> None:
+        #: (widget, trait) -> the English, and what was shown for it
+        self._kept: dict[tuple[str, str], tuple[Any, Any]] = {}
+
+    def show(self, root: Any, language: str) -> None:
+        """Put the words of a panel's widgets into a language."""
+        if language == "en" and not self._kept:
+            return
+        for widget in own_widgets(root):
+            for trait in (*_TRAITS, "value") if _is_html(widget) else _TRAITS:
+                if not widget.has_trait(trait):
+                    continue
+                shown = getattr(widget, trait)
+                if not shown:
+                    continue
+                key = (widget.model_id, trait)
+                english, last = self._kept.get(key, (shown, shown))
+                if shown != last:  # the panel has written anew
+                    english = shown
+                new = english if language == "en" else _translated(english, trait)
+                if new != shown:
+                    widget.set_trait(trait, new)  # the labels of options are read-only
+                self._kept[key] = (english, new)
+
+
+def own_widgets(root: Any) -> Iterator[Any]:
+    """The widgets of a panel, without those of panels inside it."""
+    yield root
+    for child in getattr(root, "children", ()):
+        if "rk" not in child._dom_classes:
+            yield from own_widgets(child)
+
+
+def passages(widget: Any) -> Iterator[str]:
+    """Every piece of text of a widget that is looked up; the tests ask that all are known."""
+    for trait in _TRAITS:
+        shown = getattr(widget, trait, None) if widget.has_trait(trait) else None
+        yield from (shown if isinstance(shown, tuple) else [shown] if shown else [])
+    if _is_html(widget):
+        pieces = _Pieces(lambda text: text)
+        pieces.feed(widget.value)
+        yield from pieces.ours
+
+
+def translated(text: str) -> str:
+    """The Chinese of a text; a text that the catalogue does not know stays as it is."""
+    core = text.strip()
+    if not re.search(r"[A-Za-z]", core):
+        return text
+    exact, patterns = _catalogue()
+    found = exact.get(core)
+    if found is None:
+        for pattern, chinese in patterns:
+            match = pattern.fullmatch(core)
+            if match:
+                parts = {
+                    name: translated(part) if name in _OUR_PARTS else part
+                    for name, part in match.groupdict().items()
+                }
+                found = chinese.format(**parts)
+                break
+    return text if found is None else text.replace(core, found)
+
+
+def _is_html(widget: Any) -> bool:
+    return widget._model_name == "HTMLModel" and not widget.value.startswith("<style")
+
+
+def _translated(english: Any, trait: str) -> Any:
+    if isinstance(english, tuple):
+        return tuple(translated(one) for one in english)
+    if trait != "value":
+        return translated(english)
+    pieces = _Pieces(translated)
+    pieces.feed(english)
+    pieces.close()
+    return "".join(pieces.out)
+
+
+@cache
+def _catalogue() -> tuple[dict[str, str], list[tuple[re.Pattern[str], str]]]:
+    from babel.messages.pofile import read_po
+
+    source = files("rerank_kit.panels.views") / "zh_CN.po"
+    with source.open("rb") as file:
+        messages = {str(one.id): str(one.string) for one in read_po(file) if one.id and one.string}
+    exact = {english: chinese for english, chinese in messages.items() if "{" not in english}
+    # The longest first: the most special message wins.
+    templates = sorted((one for one in messages if one not in exact), key=len, reverse=True)
+    return exact, [(_pattern(one), messages[one]) for one in templates]
+
+
+def _pattern(message: str) -> re.Pattern[str]:
+    parts = re.split(r"\{(\w+)\}", message)
+    return re.compile(
+        "".join(
+            f"(?P<{part}>.+?)" if place % 2 else re.escape(part) for place, part in enumerate(parts)
+        )
+    )
+
+
+class _Pieces(HTMLParser):
+    """Reads HTML and writes it again, with our own words replaced."""
+
+    def __init__(self, replace: Any) -> None:
+        super().__init__(convert_charrefs=True)
+        self.out: list[str] = []
+        self.ours: list[str] = []
+        self._replace = replace
+        self._open: list[tuple[str, bool | None]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.out.append(self.get_starttag_text() or "")
+        if tag in ("br", "i", "img"):  # void, or a bar without words
+            if tag != "i":
+                return
+        known = dict(attrs)
+        classes = set((known.get("class") or "").split())
+        ours: bool | None = None
+        if _THEIR_CLASS in classes or (
+            tag in _THEIR_TAGS and not (tag == "td" and self._in_our_table())
+        ):
+            ours = False
+        elif tag in _OUR_TAGS | {"td"} or _OUR_CLASSES & classes:
+            ours = True
+        label = known.get("aria-label") if tag == "table" else None
+        self._open.append((f"table:{label}" if label else tag, ours))
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.out.append(self.get_starttag_text() or "")
+
+    def handle_endtag(self, tag: str) -> None:
+        self.out.append(f"</{tag}>")
+        while self._open:
+            if self._open.pop()[0].split(":")[0] == tag:
+                break
+
+    def handle_data(self, data: str) -> None:
+        if data.strip() and self._is_ours():
+            self.ours.append(data.strip())
+            data = self._replace(data)
+        self.out.append(html.escape(data, quote=False))
+
+    def _is_ours(self) -> bool:
+        said = [ours for _, ours in self._open if ours is not None]
+        return False not in said and True in said
+
+    def _in_our_table(self) -> bool:
+        return any(name.removeprefix("table:") in _OUR_TABLES for name, _ in self._open)

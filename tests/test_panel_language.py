@@ -1,0 +1,106 @@
+"""The panels in Chinese: everything of ours is translated, nothing of the user's is touched."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from rerank_kit import Reranker, panels
+from rerank_kit.errors import InputError
+
+pytest.importorskip("ipywidgets")
+from rerank_kit.panels.views import language
+
+#: Names are the same in every language: products, flags, formats, our own identifiers.
+NAMES = re.compile(
+    r"rerank_kit|English|Profile|auto|practice|cpu|gpu|remote|CNY|GPU|GiB|CUDA graph|bfloat16|"
+    r"[\w.]+_[\w_]+|awq|--[\w-]+|https?://\S+|/home/\S+|Qwen/\S+|(RTX|Laptop|A100|PRO)\b.*"
+)
+#: The instructions of the library, and the default: English is what the model reads.
+PICKED = re.compile(
+    r"legal|technical|authority|beginner|academic|support|news|medical|course|portfolio|"
+    r"Given a web search query, .*"
+)
+
+
+def english(panel: Any) -> list[str]:
+    """Our words in a panel that a Chinese reader would find in English."""
+    return [
+        text
+        for widget in language.own_widgets(panel.widget)
+        for text in language.passages(widget)
+        if re.search(r"[A-Za-z]{3}", text)
+        and not re.search(r"[\u4e00-\u9fff]", text)
+        and not NAMES.fullmatch(text)
+        and not PICKED.fullmatch(text)
+    ]
+
+
+@pytest.mark.parametrize("name", panels.__all__)
+def test_every_panel_is_translated(name: str) -> None:
+    """On failure: add the words to rerank_kit/panels/views/zh_CN.po."""
+    panel = getattr(panels, name)()
+    assert len(english(panel)) > 3, "the search for English words finds nothing: it is broken"
+    panel.language = "zh"
+    assert english(panel) == []
+
+
+def test_going_back_brings_the_english_and_keeps_what_was_chosen() -> None:
+    panel = panels.rank()
+    before = [list(language.passages(one)) for one in language.own_widgets(panel.widget)]
+    panel.split_by.value = "paragraphs"
+    panel.query.value = "怎样冲一杯好咖啡"
+    panel.language = "zh"
+    assert panel.rank.description == "排序"
+    assert panel.split_by._options_labels[panel.split_by.index] == "以空行分隔的段落"
+    assert (panel.split_by.value, panel.query.value) == ("paragraphs", "怎样冲一杯好咖啡")
+    panel.split_by.value = "one a line"  # a choice in Chinese
+    assert panel.model.split_by == "one a line"
+    panel.language = "en"
+    after = [list(language.passages(one)) for one in language.own_widgets(panel.widget)]
+    assert after == before
+
+
+def test_texts_of_the_user_are_never_translated(reranker: Reranker) -> None:
+    """They may be the very words of a button or of a heading."""
+    panel = panels.rank(reranker)
+    panel.language = "zh"
+    panel.query.value = "Money"
+    panel.text.value = "Stop\nWeights\nverdict\nNothing needs fixing."
+    panel.rank.click()
+    panel.model.join()
+    shown = panel.result.value
+    for text in ("Money", "Stop", "Weights", "verdict", "Nothing needs fixing."):
+        assert f">{text}<" in shown
+    assert "名次" in shown
+    assert "4 个文档" in shown
+    assert "保存为 CSV" in shown
+
+
+def test_markup_survives_unchanged() -> None:
+    panel = panels.memory()
+    shown = panel.widget.children[1].value
+    pieces = language._Pieces(lambda text: text)
+    pieces.feed(shown)
+    pieces.close()
+    assert "".join(pieces.out).replace("&quot;", '"') == shown.replace("&quot;", '"')
+
+
+def test_each_viewer_of_the_page_has_a_language_of_their_own() -> None:
+    one, other = panels.app(), panels.app()
+    one.speak.value = "zh"
+    one.go_to("Search")
+    one.refresh()
+    assert one.tabs["Rank"].description == "排序"
+    assert one.panel("Search").query.description == "查询"
+    assert other.tabs["Rank"].description == "Rank"
+
+
+def test_the_language_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RERANK_KIT_LANGUAGE", "zh_CN.UTF-8")
+    assert panels.doctor().examine.description == "开始体检"
+    monkeypatch.setenv("RERANK_KIT_LANGUAGE", "fr")
+    with pytest.raises(InputError, match="do not speak 'fr'"):
+        panels.doctor()
