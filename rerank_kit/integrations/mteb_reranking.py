@@ -4,8 +4,9 @@
     mteb.evaluate(model, mteb.get_tasks(["T2Reranking"]), cache=None)      # downloads the task
     mteb.evaluate(model, own_task(shipped("shop"), Bm25(...), depth=20), cache=None)
 
-mteb decides what is measured; the server scores with its own template, in its own precision. Needs
-pip install "rerank-kit[mteb,search]", which brings torch. Run alone: as a table for a shipped corpus,
+mteb decides what is measured; the server scores with its own template, in its own precision.
+Needs pip install "rerank-kit[mteb,search]", which brings torch. Run alone: as a table for a
+shipped corpus,
 
     python -m rerank_kit.integrations.mteb_reranking --corpus-name shop [--url URL] [--json FILE]
 """
