@@ -3,8 +3,8 @@
 vLLM's engine is a process of its own that waits for its server's orders. When the server is
 killed with SIGKILL (by the system's out-of-memory killer, by a person), no order comes any more:
 the engine was seen to live on for minutes, with all its memory. run_vllm.py therefore starts this
-small process beside vLLM. It costs 10 MB, sleeps until the main process is gone, then ends what
-is left of the group, and itself.
+small process beside vLLM. It costs 5 MB and 5 ms, sleeps until the main process is gone, then
+ends what is left of the group, and itself.
 
 Nobody else is ever signalled. The group is the one that this process is in, and its number
 cannot be given to others while this process lives; a group that PID does not lead (a shell's, a

@@ -48,6 +48,8 @@ def test_a_setting_that_cannot_work_is_cured_and_remembered(
 @pytest.mark.parametrize("name", ["bad path", "stuck", "too many parts"])
 def test_a_provoked_failure_is_found_and_leaves_nothing(own_state: Path, name: str) -> None:
     outcome = provoke.provoke(name, mend=False)
+    if outcome.left_out:
+        pytest.skip(outcome.left_out)
     assert outcome.good and not outcome.running, str(outcome)
     assert clean(own_state)
 
@@ -56,6 +58,7 @@ def test_a_provoked_failure_is_found_and_leaves_nothing(own_state: Path, name: s
 def test_a_killed_worker_is_found_and_the_server_runs_again(own_state: Path) -> None:
     """Story: the log's only cause is "died unexpectedly", and it was called unknown."""
     outcome = provoke.provoke("worker killed")
+    assert not outcome.left_out
     assert outcome.good and outcome.running, str(outcome)
     assert outcome.confidence == "likely" and outcome.fixes
     assert clean(own_state)

@@ -60,6 +60,9 @@ _STATUS = re.compile(
 )
 #: How vLLM's processes sign their lines.
 _OWN_PROCESSES = ("(APIServer", "(EngineCore", "(VllmWorker", "(Worker_")
+#: The server's words when its engine is gone, and the first that anybody says of it: an engine
+#: that fails by itself says so before. So it looks when the system kills it (SIGKILL).
+_SILENT_END = "Engine core initialization failed. See root cause above. Failed core proc(s): {}"
 #: Lines between an exception's first line and the end of its message.
 _MESSAGE_LINES = 15
 
@@ -82,6 +85,7 @@ class _Reading:
         self._last_line: LogLine | None = None
         self._assertion = ""
         self._unfamiliar_since: float = math.inf
+        self._engine_spoke = False
 
     @property
     def read_until(self) -> int:
@@ -90,6 +94,7 @@ class _Reading:
     def take(self, line: LogLine) -> bool:
         """Take in one message; True when it says something."""
         self._last_line = line
+        self._engine_spoke = self._engine_spoke or line.stream.startswith("(EngineCore")
         text = line.text.strip()
         if self._known.harmless.found_in(text):
             return False
@@ -204,7 +209,7 @@ class _Reading:
             self._forget(lambda hit: True)
             self._unfamiliar = self._wrapper = self._trouble = None
             self._unfamiliar_since = math.inf
-            self._traces = Traces()
+            self._traces, self._engine_spoke = Traces(), False
         elif self._progress.is_ready and not before[1]:
             # It came up: whatever was said on the way was overcome, except what makes a
             # running server answer wrongly.
@@ -259,6 +264,8 @@ class _Reading:
         if not self._progress.is_ready and self._earlier is not None:
             return self._earlier
         sick = self._wrapper
+        if sick is not None and self._engine_spoke and _SILENT_END in sick.text:
+            return self._plain("host_oom", "likely", (evidence_of(sick),))
         if not self._progress.is_ready:
             sick = sick or self._trouble or self._traces.unfinished
         failed = exit_status not in ENDED_BY_REQUEST

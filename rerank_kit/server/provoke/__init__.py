@@ -90,7 +90,7 @@ PROVOCATIONS: Sequence[Provocation] = (
     ),
     Provocation(
         "too many parts", "split over two memory nodes of a machine with one", ("parallel_size",),
-        ("--tensor-parallel-size", "2"),
+        ("--tensor-parallel-size", "2"), around=circumstances.one_device,
     ),
     Provocation(
         "main memory", "a cache of 8 GB under a limit of 6 GiB (ulimit -v)", ("host_oom",),

@@ -12,12 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rerank_kit import models, registry
+from rerank_kit import machine, models, registry
 from rerank_kit.server import stalls
 from rerank_kit.server.provoke.outcome import LeftOut
 from rerank_kit.server.startup import Progress
 
 CGROUPS = Path("/sys/fs/cgroup")
+MEMORY_NODES = Path("/sys/devices/system/node")
 
 
 @contextlib.contextmanager
@@ -113,6 +114,15 @@ def folder_without_weights() -> Iterator[dict[str, Any]]:
             if path.is_file() and not path.name.endswith(".safetensors"):
                 shutil.copy(path, folder)
         yield {"model": folder}
+
+
+@contextlib.contextmanager
+def one_device() -> Iterator[dict[str, Any]]:
+    """A machine with several GPUs or memory nodes runs what one with a single one refuses."""
+    nodes = len(list(MEMORY_NODES.glob("node[0-9]*"))) if not machine.gpus() else 1
+    if max(nodes, len(machine.gpus())) > 1:
+        raise LeftOut("this machine has two of them")
+    yield {}
 
 
 @contextlib.contextmanager
