@@ -134,7 +134,7 @@ def table(rows: list[dict]) -> str:
             row["version"], row.get("basis", "-"), row["prompt"], _mark(row.get("score_template")),
             _mark(row.get("instruction_field")), _mark(row.get("limits_documents")),
             _mark(row.get("tokenize_roles")), str(row.get("ready_seconds", "-")),
-            row.get("why", "-")[:60] if error is None else f"{error:.0e}",
+            row.get("why", row.get("not_run", "-"))[:60] if error is None else f"{error:.0e}",
         ))  # fmt: skip
     widths = [max(len(line[place]) for line in lines) for place in range(len(columns))]
     return "\n".join(

@@ -1,7 +1,7 @@
 """The practice model as people's broken checkpoints of Qwen3-Reranker are: what decides the score,
 the output head, is lost, not the one that was trained, or quantised though nobody reads it so.
 
-Each loads without an error in vLLM; only its scores tell.
+Each loads without an error in vLLM 0.32; only its scores tell.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ def lost_head(folder: Path) -> Path:
     return _written(folder, config | {"tie_word_embeddings": False}, weights)
 
 
-def head_taken_for_tied(folder: Path) -> Path:
-    """Its own head is in the file, but config.json says that the embeddings are the head: they
-    were never trained to tell yes from no."""
-    config, weights = untied_parts(folder)
+def head_denied(folder: Path) -> Path:
+    """Its own head is in the file, but config.json says that the embeddings are the head, where
+    yes and no are the same here. vLLM 0.32 looks into the file and believes it; a version that
+    believes config.json gives every pair 0.5."""
+    config, weights = _copied(folder)
+    weights[HEAD] = weights[EMBEDDINGS].clone()
+    vocabulary = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    yes, no = (vocabulary["model"]["vocab"][word] for word in ("yes", "no"))
+    weights[EMBEDDINGS] = weights[EMBEDDINGS].clone()
+    weights[EMBEDDINGS][yes] = weights[EMBEDDINGS][no]
     return _written(folder, config | {"tie_word_embeddings": True}, weights)
-
-
-def untied(folder: Path) -> Path:
-    """The same file with the truth in config.json: nothing is broken."""
-    config, weights = untied_parts(folder)
-    return _written(folder, config | {"tie_word_embeddings": False}, weights)
 
 
 def quantised_head(folder: Path) -> Path:
@@ -48,20 +48,9 @@ def quantised_head(folder: Path) -> Path:
     return quantise("int8", folder, converted=True, ignore_score=False)
 
 
-def untied_parts(folder: Path) -> tuple[dict[str, object], Weights]:
-    config, weights = _copied(folder)
-    weights[HEAD] = weights[EMBEDDINGS].clone()
-    vocabulary = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
-    yes, no = (vocabulary["model"]["vocab"][word] for word in ("yes", "no"))
-    weights[EMBEDDINGS] = weights[EMBEDDINGS].clone()
-    weights[EMBEDDINGS][yes] = weights[EMBEDDINGS][no]
-    return config, weights
-
-
 #: What a user would meet, by name.
 BROKEN: dict[str, Callable[[Path], Path]] = {
     "lost head": lost_head,
-    "untied head": head_taken_for_tied,
     "quantised head": quantised_head,
 }
 

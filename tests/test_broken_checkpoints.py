@@ -11,6 +11,7 @@ import pytest
 from processes import clean
 
 from rerank_kit import errors, launch
+from rerank_kit.samples import KNOWN_DOCUMENTS, KNOWN_QUERY
 from rerank_kit.server.readiness import _last_flag
 
 
@@ -37,3 +38,13 @@ def test_live_a_broken_head_is_found_at_launch_and_nothing_is_left(
     assert "scores are wrong" in said and "head" in said, said
     assert "0.500" in caught.value.evidence
     assert clean(own_state)
+
+
+@pytest.mark.full
+def test_live_an_untied_head_that_the_configuration_denies_is_served_rightly(
+    own_state: Path, tmp_path: Path
+) -> None:
+    folder = broken_checkpoints.head_denied(tmp_path / "checkpoint")
+    with launch("practice", model=str(folder)) as server:  # the known answer is checked
+        right, wrong = server.reranker().score([(KNOWN_QUERY, text) for text in KNOWN_DOCUMENTS])
+    assert right > 0.9 and wrong < 0.1

@@ -98,12 +98,13 @@ class Trial:
                 raise
             url, log = self._launch(row | {"cpu_reads_kv_flag": False}, checked=False)
             reads_kv_flag = False
-        seconds = round(time.monotonic() - began)
+        seconds, load = round(time.monotonic() - began), round(os.getloadavg()[0], 1)
         found = observe(url, recipe)
         self._stop()
         reads_kv_flag = reads_kv_flag and _kv_cache_is_as_asked(Path(log))
         return {
-            "starts": True, "ready_seconds": seconds, "cpu_reads_kv_flag": reads_kv_flag, **found
+            "starts": True, "ready_seconds": seconds, "load_average": load,
+            "cpu_reads_kv_flag": reads_kv_flag, **found,
         }  # fmt: skip
 
     def _prove(self, row: dict[str, Any], recipe: Recipe) -> dict[str, Any]:
