@@ -6,7 +6,10 @@ shows in prompt_checks only, and a wrong head or precision shows here only.
 
 from __future__ import annotations
 
+import math
+
 from rerank_kit import prompt
+from rerank_kit.client.scores import logit
 from rerank_kit.doctor.findings import LAUNCH_FIX, Finding
 from rerank_kit.doctor.known_pairs import KnownQuery, Model
 from rerank_kit.doctor.patient import Patient
@@ -15,6 +18,9 @@ from rerank_kit.errors import AuthError, RequestError, WrongServerError
 #: float32 on a CPU agrees with the official recipe to 1e-6; half precision was seen to move
 #: single scores by up to 0.02 (server/readiness.py), a wrong prompt by far more.
 _EXACT, _HALF_PRECISION = 1e-4, 0.05
+#: Scores of known pairs are near 0 and 1, where float16 hardly shows: 4e-5. In the logits it
+#: does: 0.005 for float16, 0.1 for bfloat16, 1e-5 for float32 (practice model, CPU).
+_EXACT_LOGIT = 5e-4
 _OVERRIDES = "--hf-overrides with the three keys of `rerank-kit launch --print`"
 _FILLERS = 12
 
@@ -75,8 +81,8 @@ def model_findings(patient: Patient, model: Model) -> list[Finding]:
     swapped = sum(good < bad for good, bad in pairs) * 2 > len(pairs)
     findings = [equal, _order(swapped, pairs)]
     if model.recorded:
-        worst = _worst(scores, model.queries, swapped)
-        return [*findings, _recorded(worst, len(scores)), _precision(worst)]
+        worst, worst_logit = _drift(scores, model.queries, swapped)
+        return [*findings, _recorded(worst, len(scores)), _precision(worst, worst_logit)]
     return [*findings, _order_only(model, pairs, swapped), _wobble(patient, model)]
 
 
@@ -110,14 +116,24 @@ def _order(swapped: bool, pairs: list[tuple[float, float]]) -> Finding:
     )
 
 
-def _worst(scores: list[float], queries: tuple[KnownQuery, ...], swapped: bool) -> float:
+def _drift(
+    scores: list[float], queries: tuple[KnownQuery, ...], swapped: bool
+) -> tuple[float, float]:
+    """How far the worst known pair is from its recorded score, and how far in its logit."""
     recorded = [
         score for known in queries for score in (known.relevant_score, known.irrelevant_score)
     ]
-    return max(
-        abs((1 - score if swapped else score) - right)
+    both = [
+        (1 - score if swapped else score, right)
         for score, right in zip(scores, recorded, strict=True)
         if right is not None
+    ]
+    return (
+        max(abs(score - right) for score, right in both),
+        max(
+            abs(logit(score) - logit(right)) if 0 <= score <= 1 else math.inf
+            for score, right in both
+        ),
     )
 
 
@@ -131,15 +147,15 @@ def _recorded(worst: float, count: int) -> Finding:
     )
 
 
-def _precision(worst: float) -> Finding:
-    if worst <= _EXACT:
+def _precision(worst: float, worst_logit: float) -> Finding:
+    if worst <= _EXACT and worst_logit <= _EXACT_LOGIT:
         return Finding(
             "precision", "ok", f"float32: known pairs agree with the official recipe to {_EXACT}"
         )
     if worst <= _HALF_PRECISION:
         return Finding(
             "precision", "fix",
-            f"half precision: known pairs drift by up to {worst:.4f} from their float32 scores",
+            f"half precision: known pairs drift by up to {worst:.5f} from their float32 scores",
             "near-ties change places; compare rankings, not digits",
             "--dtype float32 for this model (a real model on a GPU belongs in bfloat16)",
         )  # fmt: skip
