@@ -18,7 +18,7 @@ SAMPLE = SAMPLES[0]
 COMMANDS = (
     "check", "plan", "launch", "status", "logs", "stop", "rank", "score", "search", "evaluate",
     "judge",
-    "doctor", "diagnose", "demo", "bench", "tune", "forms", "budget",
+    "doctor", "diagnose", "demo", "bench", "tune", "forms", "budget", "tunnel", "proxy",
 )  # fmt: skip
 
 

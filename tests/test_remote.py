@@ -97,6 +97,12 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
         words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name]
         subprocess.run(words, check=True)
     shutil.copy(folder / "user_key.pub", folder / "authorized_keys")
+    port = machine.free_port()
+    with sshd(folder, port):
+        subprocess.run(["ssh", "-o", "BatchMode=yes", *target(folder, port).words(), "true"],
+                       capture_output=True, timeout=60)  # fmt: skip
+    if "account is locked" in (folder / "sshd.log").read_text():
+        pytest.skip(f"{getpass.getuser()} may not log in on this machine: the account is locked")
     return folder
 
 
@@ -109,7 +115,7 @@ def sshd(keys: Path, port: int) -> Iterator[psutil.Process]:
         f"ListenAddress 127.0.0.1\nPort {port}\nHostKey {keys}/host_key\nUsePAM no\n"
         f"AuthorizedKeysFile {keys}/authorized_keys\nStrictModes no\nPidFile none\n"
         "PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin yes\n"
-        "AllowTcpForwarding local\nLogLevel ERROR\n",
+        "AllowTcpForwarding local\n",
         encoding="utf-8",
     )
     host_key = " ".join((keys / "host_key.pub").read_text().split()[:2])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -198,7 +199,7 @@ class Tunnel:
                 "take the login of RunPod's page that goes to the public IP (over exposed TCP): "
                 "the basic one carries no files, and no tunnel"
             )
-        return f"try it alone: ssh {' '.join(self.target.words())}"
+        return f"log in without the tunnel first: ssh {shlex.join(self.target.words())}"
 
     def _end_child(self) -> None:
         if self._child is not None:
