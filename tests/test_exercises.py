@@ -1,5 +1,5 @@
-"""The exercise checks of notebooks 03, 07, 08 and 09: right answers pass, near misses get a hint, and
-no hint gives the answer away."""
+"""The exercise checks of notebooks 03, 07, 08 and 09: right answers pass, near misses get a hint,
+and no hint gives the answer away."""
 
 from __future__ import annotations
 

@@ -195,7 +195,7 @@ class Search:
     def _trial(self, choices: dict[str, str], *concurrencies: int) -> Trial:
         key = self._key(choices)
         known = self._trials.get(key)
-        if known and all(str(number) in known.speeds or known.failed for number in concurrencies):
+        if known and all(str(number) in known.speeds for number in concurrencies):
             self.remembered += 1
             return known
         self.starts += 1
@@ -204,8 +204,9 @@ class Search:
             settings, choices, self.workload, self._limit_in(settings.dtype),
             concurrencies=tuple(concurrencies), seconds=self.seconds, on_progress=self.on_progress,
         )  # fmt: skip
-        self._trials[key] = trial
-        self._write()
+        if not trial.failed:  # what failed may have had a passing cause: tried anew next time
+            self._trials[key] = trial
+            self._write()
         return trial
 
     def _note(
