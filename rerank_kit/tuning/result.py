@@ -119,7 +119,8 @@ class Tuned:
                 "A plot needs matplotlib.", hint='pip install "rerank-kit[notebooks]"'
             ) from None
         tried = [step for step in self.steps if step.trial is not None and not step.trial.failed]
-        figure = Figure(figsize=(7, 0.6 + 0.35 * len(tried)), layout="constrained")
+        size = (7, 0.9 + 0.35 * len(tried))
+        figure = Figure(figsize=size, layout="constrained", facecolor="white")
         axes = figure.subplots()
         names = [f"{place}. {step.setting}" for place, step in enumerate(tried)]
         speeds = [step.trial.pairs_per_second for step in tried if step.trial is not None]
@@ -127,7 +128,8 @@ class Tuned:
         bars = axes.barh(names, speeds, color=colours)
         axes.bar_label(bars, fmt="%.1f", padding=3)
         axes.invert_yaxis()
-        axes.set_xlabel("pairs per second (green: stayed, grey: went, red: would rank otherwise)")
+        axes.set_xlabel("pairs per second")
+        axes.set_title("green stayed, grey went, red would rank otherwise", loc="left", fontsize=9)
         axes.spines[["top", "right"]].set_visible(False)
         if path is not None:
             figure.savefig(path)

@@ -61,7 +61,8 @@ def run_trial(
         )
     except LaunchError as error:
         found = error.diagnosis
-        return Trial(choices, failed=found.title if found is not None else error.message)
+        title = found.title if found is not None else error.message
+        return Trial(choices, failed=f"{title} {' '.join(error.evidence.split())[:200]}".strip())
     ready = time.monotonic() - started
     try:
         return _measure(server, choices, workload, limit, concurrencies, seconds, ready)
