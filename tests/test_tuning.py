@@ -19,6 +19,7 @@ from rerank_kit.errors import InputError, UnreachableError
 from rerank_kit.server import settings_for
 from rerank_kit.tuning import Load, measure_limit, run_load, shipped_workload
 from rerank_kit.tuning.agreement import agreement
+from rerank_kit.tuning.context import context_advice
 from rerank_kit.tuning.knobs import (
     CPU_KNOBS,
     Seen,
@@ -223,6 +224,14 @@ def test_the_guards_refuse_a_fast_server_that_ranks_otherwise_or_is_too_large() 
     verdicts = [search._judge("x", knobs[0], trial, slow)[0] for trial in (wrong, large, good)]
     assert verdicts == ["refused", "refused", "kept"]
     assert search._judge("x", knobs[0], replace(good, pairs_per_second=10.1), slow)[0] == "slower"
+
+
+def test_the_context_is_worked_out_from_the_longest_pair() -> None:
+    base = replace(settings_for("practice"), max_num_batched_tokens=512)
+    texts = Workload("short", ("a lamp",), ("It hangs.", "It stands on the desk."))
+    said = context_advice(base, texts)
+    assert "--max-model-len 256 " in said and "KV cache instead of" in said
+    assert context_advice(replace(base, max_model_len=256), texts) == ""
 
 
 def test_a_remote_server_is_not_tuned() -> None:

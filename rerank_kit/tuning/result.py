@@ -10,6 +10,7 @@ from rerank_kit import memory
 from rerank_kit.errors import SetupError
 from rerank_kit.money.meter import cost_per_thousand_queries, money
 from rerank_kit.server.settings import ServerSettings
+from rerank_kit.tuning.context import context_advice
 from rerank_kit.tuning.knobs import ENVIRONMENT, OFF, SWITCH, Knob, kit_choices, with_choices
 from rerank_kit.tuning.search import Search, Step
 from rerank_kit.tuning.trial import Trial
@@ -32,6 +33,7 @@ class Tuned:
     remembered: int
     price_per_hour: float | None = None
     currency: str = ""
+    context: str = ""  # what could be said of --max-model-len
 
     @property
     def gain(self) -> float:
@@ -91,6 +93,7 @@ class Tuned:
                 f"{money(cost, self.currency)} for 1,000 queries of "
                 f"{self.documents_per_request} documents"
             )
+        lines += [self.context] if self.context else []
         return "\n".join([*lines, "", "to paste:", self.launch_command])
 
     def as_dict(self) -> dict[str, Any]:
@@ -104,6 +107,7 @@ class Tuned:
             "launch": self.launch_command,
             "command": self.settings.command_line(),
             "cost_per_thousand_queries": self.cost_per_thousand_queries,
+            "context": self.context or None,
             "starts": self.starts,
             "remembered": self.remembered,
             "steps": [step.as_dict() for step in self.steps],
@@ -142,8 +146,10 @@ def tune(search: Search, price_per_hour: float | None = None, currency: str = ""
     best = search.run()
     first = search.steps[0].trial
     assert first is not None
+    settings = with_choices(search.base, search.knobs, best.choices)
     return Tuned(
-        tuple(search.steps), best, first, with_choices(search.base, search.knobs, best.choices),
+        tuple(search.steps), best, first, settings,
         search.knobs, kit_choices(search.base, search.knobs), search.workload.documents_per_request,
         search.starts, search.remembered, price_per_hour, currency,
+        context_advice(settings, search.workload),
     )  # fmt: skip
