@@ -29,7 +29,7 @@ from rerank_kit.tuning.knobs import (
     with_choices,
 )
 from rerank_kit.tuning.limit import Limit, flops_per_pair, percent_of_limit
-from rerank_kit.tuning.load import percentile
+from rerank_kit.tuning.load_report import percentile
 from rerank_kit.tuning.search import Guard, Search
 from rerank_kit.tuning.texts import LocalTokenizer
 from rerank_kit.tuning.trial import Trial
