@@ -26,7 +26,7 @@ def add(command: AddCommand) -> None:
 def bench(options: Namespace) -> Result:
     from rerank_kit.client import Reranker
     from rerank_kit.tuning.load import run_load
-from rerank_kit.tuning.load_report import Load
+    from rerank_kit.tuning.load_report import Load
 
     client = Reranker(options.url, retry_seconds=0.0)
     workload = workload_of(options, client)
