@@ -41,7 +41,8 @@ from rerank_kit.server.lifecycle import launch_settings
 from rerank_kit.server.profiles import settings_for
 from rerank_kit.server.settings import ServerSettings
 from rerank_kit.tuning.limit import flops_per_pair, measure_limit
-from rerank_kit.tuning.load import Load, run_load
+from rerank_kit.tuning.load import run_load
+from rerank_kit.tuning.load_report import Load
 from rerank_kit.tuning.texts import LocalTokenizer
 from rerank_kit.tuning.workload import Workload, shipped_workload
 

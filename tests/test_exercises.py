@@ -1,15 +1,17 @@
-"""The exercise checks of notebooks 03, 05, 06, 08, 09 and 10: right answers pass, near
-misses get a hint, and no hint gives the answer away."""
+"""The exercise checks of the notebooks from 03 on: right answers pass, near misses get a hint,
+and no hint gives the answer away."""
 
 from __future__ import annotations
 
 import pytest
 
-from rerank_kit import exercises, memory
+from rerank_kit import exercises, memory, models
 from rerank_kit.client.long_documents import Passage
 from rerank_kit.exercises import PASS
+from rerank_kit.exercises.tune import SYMPTOMS
 from rerank_kit.money import Budget
 from rerank_kit.server.clinic import cases
+from rerank_kit.tuning.limit import Limit, flops_per_pair
 
 CARDS = {"student": "Laptop 8 GB", "teacher": "T4", "engineer": "A10"}
 A10, T4 = memory.device_named("A10"), memory.device_named("T4")
@@ -197,3 +199,25 @@ def test_first_steps_past_one_machine() -> None:
     assert exercises.check_first_steps(right) == PASS
     for wish in right:
         assert exercises.check_first_steps(right | {wish: "two routers"}).startswith("hint")
+
+
+def test_the_exercises_of_notebook_07() -> None:
+    machine = Limit(400e9, "bfloat16", "two cores")
+    facts = models.facts_of("0.6B")
+    right = 400e9 / flops_per_pair(facts, 128, 64)
+    most = exercises.check_most_pairs
+    assert most(right, machine, 128, 64) == PASS
+    assert "cached" in most(400e9 / flops_per_pair(facts, 128), machine, 128, 64)
+    assert "turn it round" in most(1 / right, machine, 128, 64)
+    assert most(50.0, machine, 128, 64).startswith("hint")
+    price = exercises.check_price
+    assert price(1000 * 20 / 40 / 3600 * 1.5, 1.5, 40, 20) == PASS
+    for wrong, word in ((20 / 40 / 3600 * 1.5, "one query"), (1000 / 40 / 3600 * 1.5, "documents"),
+                        (7.0, "hour")):  # fmt: skip
+        assert word in price(wrong, 1.5, 40, 20)
+    answers = dict(zip(SYMPTOMS, ("--block-size", "--max-num-batched-tokens",
+                                  "--renderer-num-workers", "none"), strict=True))  # fmt: skip
+    assert exercises.check_first_settings(answers) == PASS
+    first = next(iter(answers))
+    assert first in exercises.check_first_settings(answers | {first: "none"})
+    assert "no answer" in exercises.check_first_settings({})

@@ -19,6 +19,7 @@ from rerank_kit.errors import InputError, UnreachableError
 from rerank_kit.server import settings_for
 from rerank_kit.tuning import Load, measure_limit, run_load, shipped_workload
 from rerank_kit.tuning.agreement import agreement
+from rerank_kit.tuning.context import context_advice
 from rerank_kit.tuning.knobs import (
     CPU_KNOBS,
     Seen,
@@ -28,7 +29,7 @@ from rerank_kit.tuning.knobs import (
     with_choices,
 )
 from rerank_kit.tuning.limit import Limit, flops_per_pair, percent_of_limit
-from rerank_kit.tuning.load import percentile
+from rerank_kit.tuning.load_report import percentile
 from rerank_kit.tuning.search import Guard, Search
 from rerank_kit.tuning.texts import LocalTokenizer
 from rerank_kit.tuning.trial import Trial
@@ -142,7 +143,7 @@ def test_bench_measures_the_live_server(server: Server) -> None:
     assert (found["requests"], found["pairs"], found["failed"]) == (6, 48, 0)
     assert abs(found["tokens_per_pair"] - 160) < 12
     # about 70 of 160 tokens are shared, and found in blocks of 32
-    assert 0.3 < found["cached_share"] < 0.5
+    assert 0.2 < found["cached_share"] < 0.65
     times = found["latency_seconds"]
     assert 0 < times["p50"] <= times["p95"] <= times["p99"]
     assert 0 < found["percent_of_limit"] < 100
@@ -225,6 +226,14 @@ def test_the_guards_refuse_a_fast_server_that_ranks_otherwise_or_is_too_large() 
     assert search._judge("x", knobs[0], replace(good, pairs_per_second=10.1), slow)[0] == "slower"
 
 
+def test_the_context_is_worked_out_from_the_longest_pair() -> None:
+    base = replace(settings_for("practice"), max_num_batched_tokens=512)
+    texts = Workload("short", ("a lamp",), ("It hangs.", "It stands on the desk."))
+    said = context_advice(base, texts)
+    assert "--max-model-len 256 " in said and "KV cache instead of" in said
+    assert context_advice(replace(base, max_model_len=256), texts) == ""
+
+
 def test_a_remote_server_is_not_tuned() -> None:
     environment = os.environ | {"RERANK_URL": "http://127.0.0.1:9"}
     done = cli("tune", env=environment)
@@ -254,7 +263,7 @@ def test_tune_is_interrupted_and_goes_on(own_state: Path) -> None:
     assert second.returncode == 0, second.stderr
     found = json.loads(second.stdout)
     assert found["remembered"] >= 1 and found["starts"] <= 2
-    assert found["choices"]["--block-size"] in ("32", "16")
+    assert found["choices"]["--block-size"] == "32"
     assert [step["verdict"] for step in found["steps"]][:2] == ["start", "kept"]
     assert found["steps"][1]["measured"]["cached_share"] > 0.3
     assert clean(own_state)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rerank_kit.client import Reranker
     from rerank_kit.registry import ServerRecord
     from rerank_kit.tuning.limit import Limit
-    from rerank_kit.tuning.load import LoadReport
+    from rerank_kit.tuning.load_report import LoadReport
     from rerank_kit.tuning.workload import Workload
 
 
@@ -25,7 +25,8 @@ def add(command: AddCommand) -> None:
 
 def bench(options: Namespace) -> Result:
     from rerank_kit.client import Reranker
-    from rerank_kit.tuning.load import Load, run_load
+    from rerank_kit.tuning.load import run_load
+    from rerank_kit.tuning.load_report import Load
 
     client = Reranker(options.url, retry_seconds=0.0)
     workload = workload_of(options, client)

@@ -9,7 +9,7 @@ from rerank_kit.exercises.outcome import PASS
 from rerank_kit.money.meter import cost_per_thousand_queries
 from rerank_kit.tuning.limit import Limit, flops_per_pair
 
-_SYMPTOMS = {
+SYMPTOMS = {
     "nothing comes from the cache, and all prompts begin alike": "--block-size",
     "a step holds few documents, and many are waiting": "--max-num-batched-tokens",
     "the GPU sleeps while one thread tokenises": "--renderer-num-workers",
@@ -33,7 +33,7 @@ def check_most_pairs(answer: float, limit: Limit, tokens: int, cached: int) -> s
 
 def check_first_settings(answers: Mapping[str, str]) -> str:
     """Does each symptom have the setting that can cure it? Names the first that has not."""
-    for symptom, right in _SYMPTOMS.items():
+    for symptom, right in SYMPTOMS.items():
         if symptom not in answers:
             return f"hint: {symptom!r} has no answer"
         if answers[symptom] != right:

@@ -91,7 +91,10 @@ def _on_cpu() -> bool:
 
 #: The CPU build keeps one core for itself and, at its block size of 128, shares no prompt
 #: prefix between the documents of a query. `uni` runs the worker inside the engine process:
-#: one process less to start (with several workers it would wait for the others for ever).
+#: one process less to start (with several workers it would wait for the others for ever). Only
+#: for the practice model: vLLM binds threads to cores in worker processes alone
+#: (utils/ompmultiprocessing.py), and without that a real model is several times slower
+#: (scripts/bench_peers.py; 0.6B shape, one document a request: 0.3 instead of 4 pairs/s).
 _CPU_FLAGS = ("--block-size", "32")
 _ONE_PROCESS = ("--distributed-executor-backend", "uni")
 _CPU_ENVIRONMENT = {"VLLM_CPU_NUM_OF_RESERVED_CPU": "0", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
@@ -135,7 +138,7 @@ def _cpu(model: str | None, extra_args: tuple[str, ...]) -> ServerSettings:
         kv_cache_memory_bytes=memory.kv_cache_bytes(
             _shape(name), 8192, 4096, 2 if fast_bf16 else 4
         ),
-        flags=_cpu_flags(extra_args),
+        flags=_CPU_FLAGS,
         environment=dict(_CPU_ENVIRONMENT),
     )
 

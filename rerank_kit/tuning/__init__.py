@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rerank_kit.tuning.limit import Limit, measure_limit
-    from rerank_kit.tuning.load import Load, LoadReport, run_load
+    from rerank_kit.tuning.load import run_load
+    from rerank_kit.tuning.load_report import Load, LoadReport
     from rerank_kit.tuning.workload import Workload, read_workload, shipped_workload
 
 _HOMES = {
     "Limit": "limit",
-    "Load": "load",
-    "LoadReport": "load",
+    "Load": "load_report",
+    "LoadReport": "load_report",
     "Workload": "workload",
     "measure_limit": "limit",
     "read_workload": "workload",

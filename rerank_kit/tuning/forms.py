@@ -23,7 +23,8 @@ from rerank_kit.server.lifecycle import launch_settings
 from rerank_kit.server.profiles import settings_for
 from rerank_kit.server.readiness import is_headless
 from rerank_kit.server.settings import ServerSettings
-from rerank_kit.tuning.load import Load, run_load
+from rerank_kit.tuning.load import run_load
+from rerank_kit.tuning.load_report import Load
 from rerank_kit.tuning.trial import guarded_scores
 from rerank_kit.tuning.workload import Workload
 

@@ -91,7 +91,7 @@ _SERVERS = "processes that take requests, in front of the one engine"
 CPU_KNOBS: tuple[Knob, ...] = (
     Knob("VLLM_CPU_NUM_OF_RESERVED_CPU", ENVIRONMENT, "1", ("0",),
          "cores that vLLM keeps away from the model"),
-    Knob("--block-size", FLAG, "128", ("32", "16"),
+    Knob("--block-size", FLAG, "128", ("32",),  # vLLM 0.32, CPU_ATTN: multiples of 32
          "tokens of a cache block: a shared beginning is reused in whole blocks only",
          _finer_blocks),
     Knob("--max-num-batched-tokens", FLAG, "2048", ("4096", "8192"), _TOKENS, _larger_steps),

@@ -10,6 +10,7 @@ from rerank_kit import memory
 from rerank_kit.errors import SetupError
 from rerank_kit.money.meter import cost_per_thousand_queries, money
 from rerank_kit.server.settings import ServerSettings
+from rerank_kit.tuning.context import context_advice
 from rerank_kit.tuning.knobs import ENVIRONMENT, OFF, SWITCH, Knob, kit_choices, with_choices
 from rerank_kit.tuning.search import Search, Step
 from rerank_kit.tuning.trial import Trial
@@ -32,6 +33,7 @@ class Tuned:
     remembered: int
     price_per_hour: float | None = None
     currency: str = ""
+    context: str = ""  # what could be said of --max-model-len
 
     @property
     def gain(self) -> float:
@@ -91,6 +93,7 @@ class Tuned:
                 f"{money(cost, self.currency)} for 1,000 queries of "
                 f"{self.documents_per_request} documents"
             )
+        lines += [self.context] if self.context else []
         return "\n".join([*lines, "", "to paste:", self.launch_command])
 
     def as_dict(self) -> dict[str, Any]:
@@ -104,6 +107,7 @@ class Tuned:
             "launch": self.launch_command,
             "command": self.settings.command_line(),
             "cost_per_thousand_queries": self.cost_per_thousand_queries,
+            "context": self.context or None,
             "starts": self.starts,
             "remembered": self.remembered,
             "steps": [step.as_dict() for step in self.steps],
@@ -119,7 +123,8 @@ class Tuned:
                 "A plot needs matplotlib.", hint='pip install "rerank-kit[notebooks]"'
             ) from None
         tried = [step for step in self.steps if step.trial is not None and not step.trial.failed]
-        figure = Figure(figsize=(7, 0.6 + 0.35 * len(tried)), layout="constrained")
+        size = (7, 0.9 + 0.35 * len(tried))
+        figure = Figure(figsize=size, layout="constrained", facecolor="white")
         axes = figure.subplots()
         names = [f"{place}. {step.setting}" for place, step in enumerate(tried)]
         speeds = [step.trial.pairs_per_second for step in tried if step.trial is not None]
@@ -127,7 +132,8 @@ class Tuned:
         bars = axes.barh(names, speeds, color=colours)
         axes.bar_label(bars, fmt="%.1f", padding=3)
         axes.invert_yaxis()
-        axes.set_xlabel("pairs per second (green: stayed, grey: went, red: would rank otherwise)")
+        axes.set_xlabel("pairs per second")
+        axes.set_title("green stayed, grey went, red would rank otherwise", loc="left", fontsize=9)
         axes.spines[["top", "right"]].set_visible(False)
         if path is not None:
             figure.savefig(path)
@@ -140,8 +146,10 @@ def tune(search: Search, price_per_hour: float | None = None, currency: str = ""
     best = search.run()
     first = search.steps[0].trial
     assert first is not None
+    settings = with_choices(search.base, search.knobs, best.choices)
     return Tuned(
-        tuple(search.steps), best, first, with_choices(search.base, search.knobs, best.choices),
+        tuple(search.steps), best, first, settings,
         search.knobs, kit_choices(search.base, search.knobs), search.workload.documents_per_request,
         search.starts, search.remembered, price_per_hour, currency,
+        context_advice(settings, search.workload),
     )  # fmt: skip

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +87,7 @@ class Search:
         self._trials = {} if self.again else self._read()
         self.limit = self._limit()
         defaults = vllm_defaults(self.base, self.knobs)
-        first = self._trial(defaults, self._at_once)
+        first = self._trial(defaults)
         if first.failed:
             raise LaunchError(f"The server does not start with vLLM's defaults: {first.failed}")
         self._reference = first.scores
@@ -110,7 +110,7 @@ class Search:
             if reason:
                 self._note(name, "skipped", f"{name} was not tried: {reason}.")
                 break
-            trial = self._trial(best.choices | {knob.name: value}, self._at_once)
+            trial = self._trial(best.choices | {knob.name: value})
             verdict, sentence, same = self._judge(name, knob, trial, best)
             self._note(name, verdict, sentence, trial, same)
             if verdict == "kept":
@@ -173,39 +173,36 @@ class Search:
         return ""
 
     def _with_client(self, best: Trial) -> Trial:
-        """The requests under way at once, on the server that won: one more start, none when the
-        client was measured already."""
-        wanted = [number for number in self.concurrencies if str(number) not in best.speeds]
-        if not wanted:
+        """The requests that the client keeps under way. Every trial has measured all that are
+        wanted, so this needs no start."""
+        if len(best.speeds) < 2:
             return best
-        trial = self._trial(best.choices, *self.concurrencies)
-        if trial.failed:
-            return best
-        speeds = {int(number): speed for number, speed in trial.speeds.items()}
+        speeds = {int(number): speed for number, speed in best.speeds.items()}
         top = max(speeds.values())
         chosen = min(number for number, speed in speeds.items() if speed >= top / (1 + LEAST_GAIN))
         told = ", ".join(f"{number}: {speed:.1f}" for number, speed in sorted(speeds.items()))
-        sentence = (
-            f"The client keeps {chosen} requests under way: the fewest that bring the full speed "
-            f"(pairs/s by requests at once: {told})."
-        )
-        self._note(f"{chosen} requests at once", "kept", sentence, trial)
-        return trial
+        self._note(
+            f"{chosen} requests at once", "client",
+            f"The client keeps {chosen} under way: the fewest that bring the full speed (pairs/s "
+            f"by requests at once: {told}).",
+        )  # fmt: skip
+        return replace(best, concurrency=chosen)
 
-    def _trial(self, choices: dict[str, str], *concurrencies: int) -> Trial:
+    def _trial(self, choices: dict[str, str]) -> Trial:
         key = self._key(choices)
         known = self._trials.get(key)
-        if known and all(str(number) in known.speeds or known.failed for number in concurrencies):
+        if known and all(str(number) in known.speeds for number in self.concurrencies):
             self.remembered += 1
             return known
         self.starts += 1
         settings = with_choices(self.base, self.knobs, choices)
         trial = run_trial(
             settings, choices, self.workload, self._limit_in(settings.dtype),
-            concurrencies=tuple(concurrencies), seconds=self.seconds, on_progress=self.on_progress,
+            concurrencies=self.concurrencies, seconds=self.seconds, on_progress=self.on_progress,
         )  # fmt: skip
-        self._trials[key] = trial
-        self._write()
+        if not trial.failed:  # what failed may have had a passing cause: tried anew next time
+            self._trials[key] = trial
+            self._write()
         return trial
 
     def _note(
@@ -215,11 +212,6 @@ class Search:
         self.steps.append(Step(setting, verdict, sentence, trial, same))
         self.say(sentence)
         return trial or Trial({})
-
-    @property
-    def _at_once(self) -> int:
-        """Requests under way while settings are compared: enough that the server never waits."""
-        return sorted(self.concurrencies)[len(self.concurrencies) // 2]
 
     # What survives an interruption.
 

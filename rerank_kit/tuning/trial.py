@@ -13,7 +13,8 @@ from rerank_kit.server import Server
 from rerank_kit.server.lifecycle import launch_settings
 from rerank_kit.server.settings import ServerSettings
 from rerank_kit.tuning.limit import Limit, percent_of_limit
-from rerank_kit.tuning.load import Load, LoadReport, run_load
+from rerank_kit.tuning.load import run_load
+from rerank_kit.tuning.load_report import Load, LoadReport
 from rerank_kit.tuning.workload import Workload
 
 #: Queries whose rankings are compared with the reference.
@@ -61,7 +62,8 @@ def run_trial(
         )
     except LaunchError as error:
         found = error.diagnosis
-        return Trial(choices, failed=found.title if found is not None else error.message)
+        title = found.title if found is not None else error.message
+        return Trial(choices, failed=f"{title} {' '.join(error.evidence.split())[:200]}".strip())
     ready = time.monotonic() - started
     try:
         return _measure(server, choices, workload, limit, concurrencies, seconds, ready)
