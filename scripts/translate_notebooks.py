@@ -185,9 +185,11 @@ def _slips(english: str, chinese: str) -> Iterator[str]:
         ("points", r"(?m)^(?:- |\d+\. )"),
         ("table rows", r"(?m)^\|"),
     ):
-        before, after = (sorted(re.findall(pattern, text)) for text in (english, chinese))
-        after = [one.removeprefix("../") for one in after]
-        if [one.removeprefix("../") for one in before] != after:
+        before, after = (
+            sorted(found.removeprefix("../") for found in re.findall(pattern, text))
+            for text in (english, chinese)
+        )
+        if before != after:
             yield f"{what} differ: {before} and {after}"
     if re.search(r"[a-z]{4}", english) and not re.search(r"[\u4e00-\u9fff]", chinese):
         yield "no Chinese in it"
