@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -96,14 +97,14 @@ class WebApp:
             server = "" if self.options.no_server else self._server_that_runs()
             self._say_where()
             if server:
-                print("  server    %s (it already ran; it is left running at the end)" % server)
+                _say("  server    %s (it already ran; it is left running at the end)" % server)
             elif not self.options.no_server:
                 self._launch()
-            print("  stop      Ctrl-C", flush=True)
+            _say("  stop      Ctrl-C")
             assert self.page is not None
             while not self.stopping.is_set():
                 if self.page.poll() is not None:
-                    print("The page's process ended by itself; its log: %s" % self._log_path)
+                    _say("The page's process ended by itself; its log: %s" % self._log_path)
                     return 1
                 self._look_at_the_launch()
                 self.stopping.wait(0.2)
@@ -149,9 +150,9 @@ class WebApp:
 
     def _say_where(self) -> None:
         port = self.options.port
-        print("The panels are a web page now.")
-        print("  open      http://127.0.0.1:%d/" % port)
-        print("  dark      http://127.0.0.1:%d/?theme=dark" % port)
+        _say("The panels are a web page now.")
+        _say("  open      http://127.0.0.1:%d/" % port)
+        _say("  dark      http://127.0.0.1:%d/?theme=dark" % port)
         lab._print_tunnel(port, self.environment)
 
     def _server_that_runs(self) -> str:
@@ -163,8 +164,8 @@ class WebApp:
         return str(found.get("url") or "") if found.get("state") == "ready" else ""
 
     def _launch(self) -> None:
-        print("  server    starting (profile %s); the page shows how far it is"
-              % self.options.profile, flush=True)  # fmt: skip
+        _say("  server    starting (profile %s); the page shows how far it is"
+              % self.options.profile)  # fmt: skip
         self.launcher = subprocess.Popen(
             [self.tool, "launch", "--profile", self.options.profile, "--json"],
             stdin=subprocess.DEVNULL,
@@ -187,14 +188,13 @@ class WebApp:
         except ValueError:
             answer = {}
         if answer.get("state") == "ready":
-            print("  server    ready: %s at %s" % (answer.get("served_name"), answer.get("url")),
-                  flush=True)  # fmt: skip
+            _say("  server    ready: %s at %s" % (answer.get("served_name"), answer.get("url")))
             with open(self.started, "a", encoding="utf-8") as file:
                 file.write("%s\n" % answer.get("port"))
             return
         error = answer.get("error") or {}
-        print("  server    none: %s" % error.get("message", "the launch gave no answer"))
-        print("            the Launch tab of the page can start it again", flush=True)
+        _say("  server    none: %s" % error.get("message", "the launch gave no answer"))
+        _say("            the Launch tab of the page can start it again")
 
     def _stop(self, number: int, frame: Optional[FrameType]) -> None:
         self.stopping.set()
@@ -203,7 +203,7 @@ class WebApp:
         """End the page, what is being launched, and what was launched for it."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
-        print("\nStopping the page ...", flush=True)
+        _say("\nStopping the page ...")
         if self.launcher is not None:
             _end_process(self.launcher, signal.SIGINT, 60)  # it stops what it was starting
         if self.page is not None:
@@ -213,8 +213,17 @@ class WebApp:
         for port in ports:
             done = _json_of([self.tool, "stop", "--port", port, "--json"], self.environment)
             for server in done.get("servers") or []:
-                print("%s  %s" % (server.get("url"), server.get("details")))
-        print("The page is closed.", flush=True)
+                _say("%s  %s" % (server.get("url"), server.get("details")))
+        _say("The page is closed.")
+
+
+def _say(text: str) -> None:
+    """Print a line. Where nobody reads any more (a dropped line), the clean-up goes on."""
+    try:
+        print(text, flush=True)
+    except OSError:
+        # Nothing may be left in the buffer: it would fail again at the exit.
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")
 
 
 def _end_process(process: "subprocess.Popen[Any]", number: int, seconds: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,6 +57,18 @@ def test_the_story_of_somebody_who_does_not_code(chromium: Any, tmp_path: Path) 
         assert app.returncode == 0 and "The page is closed." in said, said
     left = list((tmp_path / "state" / "servers").glob("*.json"))
     assert left == [], "a server is left"
+
+
+def test_the_page_ends_when_nobody_reads_what_it_says(tmp_path: Path) -> None:
+    """Its last words went into a closed pipe, raised, and the page was left running."""
+    port = free_port()
+    with here.webapp(port, tmp_path / "state", "--no-server") as app:
+        here.wait_for_the_page(app)
+        app.stdout.close()
+        app.send_signal(signal.SIGINT)
+        assert app.wait(60) == 0
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0, "the page is left"
 
 
 def _break_and_mend(visitor: here.Visitor) -> None:
