@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from drift import Drift, RankDrift, corpus_pairs
-from official_recipe import OfficialRecipe
+from drift import Drift, RankDrift
 from quantise_practice_model import AWQ_ORDER, FORMS, GROUP, LINEAR, quantise
 from safetensors.torch import load_file
 
-from rerank_kit import launch, models
+from rerank_kit import models
 from rerank_kit.errors import InputError
 from rerank_kit.quantisation import PUBLISHED, QUANTISED_FORMS, published, quantisation_name
 from rerank_kit.server.readiness import is_headless
@@ -127,22 +126,6 @@ def test_drift_of_rankings_looks_at_each_query_by_itself() -> None:
     assert same.same_order == 1.0 and same.largest == pytest.approx(0.1)
     worse = RankDrift.of([0.5, 0.9, 0.1, 0.2, 0.8, 0.79], reference, 3)
     assert worse.same_first == 0.5 and worse.lowest_order == pytest.approx(2 / 3)
-
-
-@pytest.mark.full
-def test_live_the_int8_form_is_served_and_ranks_as_the_original(
-    own_state: Path, tmp_path: Path, oracle: OfficialRecipe
-) -> None:
-    """Launched as a user would: the known answer is checked, and every score of a corpus of the
-    package is near that of the float32 recipe on the original weights."""
-    folder = quantise("int8", tmp_path / "practice-int8")
-    pairs, documents = corpus_pairs("shop")
-    asked = pairs[: 8 * documents]
-    with launch("practice", model=str(folder), extra_args=("--dtype", "bfloat16")) as server:
-        seen = server.reranker().score(asked)
-    drift = RankDrift.of(seen, [oracle.score(*pair) for pair in asked], documents)
-    assert 1e-5 < drift.largest < 0.25 and drift.mean < 0.02, drift
-    assert drift.same_first >= 7 / 8 and drift.same_order > 0.97, drift
 
 
 def test_the_packing_is_that_of_compressed_tensors() -> None:
