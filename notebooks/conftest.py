@@ -1,4 +1,6 @@
-"""For `pytest --nbval notebooks`: one practice server for all notebooks, which attach to it."""
+"""For `pytest --nbval notebooks`: one practice server for all notebooks, which attach to it.
+
+With xdist (`-n 2`) the controller starts and stops it; the workers only run kernels."""
 
 from __future__ import annotations
 
@@ -19,11 +21,21 @@ def pytest_collectstart(collector):
         collector.skip_compare += ("stderr",)
 
 
+def pytest_sessionstart(session):
+    """With xdist: before the workers, which inherit the environment, are started."""
+    if getattr(session.config.option, "numprocesses", None) and session.config.option.nbval:
+        _start(session.config)
+
+
 def pytest_collection_finish(session):
-    """Launch only when notebook cells were really collected and will be run."""
+    """Without xdist: only when notebook cells were really collected and will be run."""
+    if any(type(item).__name__ == "IPyNbCell" for item in session.items) and not session.testsfailed:
+        _start(session.config)
+
+
+def _start(config):
     global _server
-    cells = any(type(item).__name__ == "IPyNbCell" for item in session.items)
-    if not cells or session.config.option.collectonly or session.testsfailed:
+    if _server is not None or config.option.collectonly or hasattr(config, "workerinput"):
         return
     os.environ.setdefault("RERANK_PROFILE", "practice")
     if os.environ["RERANK_PROFILE"] == "practice":

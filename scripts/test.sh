@@ -105,7 +105,9 @@ if [ "${#arguments[@]}" -eq 0 ] && compgen -G 'notebooks/*.ipynb' >/dev/null; th
     if [ -f tests/notebooks/sanitize.cfg ]; then
         sanitize=(--nbval-sanitize-with tests/notebooks/sanitize.cfg)
     fi
-    check "notebooks" python -m pytest -q --nbval --nbval-current-env --nbval-cell-timeout 120 \
+    # Two at a time: most of a notebook's time is its kernel's start and waiting.
+    check "notebooks" python -m pytest -q --nbval --nbval-current-env --nbval-cell-timeout 240 \
+        -n 2 --dist loadfile --durations=12 \
         ${sanitize[@]+"${sanitize[@]}"} notebooks
 fi
 
@@ -118,7 +120,7 @@ done
 status=0
 echo
 echo "== tests"
-python -m pytest ${where[@]+"${where[@]}"} ${expression:+-m "$expression"} \
+python -m pytest --durations=40 ${where[@]+"${where[@]}"} ${expression:+-m "$expression"} \
     ${arguments[@]+"${arguments[@]}"} || status=$?
 if [ "$status" -gt "$worst" ]; then worst=$status; fi
 exit "$worst"

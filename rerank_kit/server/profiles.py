@@ -92,9 +92,10 @@ def _on_cpu() -> bool:
 #: The CPU build keeps one core for itself and, at its block size of 128, shares no prompt
 #: prefix between the documents of a query. `uni` runs the worker inside the engine process:
 #: one process less to start (with several workers it would wait for the others for ever). Only
-#: for the practice model: vLLM binds threads to cores in worker processes alone
-#: (utils/ompmultiprocessing.py), and without that a real model is several times slower
-#: (scripts/bench_peers.py; 0.6B shape, one document a request: 0.3 instead of 4 pairs/s).
+#: for the practice model, which is faster so (`tune`: 310 instead of 197 pairs/s). vLLM binds
+#: threads to cores in worker processes alone (utils/ompmultiprocessing.py); without that the 0.6B
+#: shape did 1.7 instead of 3.8 pairs/s on two cores that others used too (not measured on idle
+#: ones yet: `tune --only distributed-executor-backend` does).
 _CPU_FLAGS = ("--block-size", "32")
 _ONE_PROCESS = ("--distributed-executor-backend", "uni")
 _CPU_ENVIRONMENT = {"VLLM_CPU_NUM_OF_RESERVED_CPU": "0", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
