@@ -29,7 +29,8 @@ def pytest_sessionstart(session):
 
 def pytest_collection_finish(session):
     """Without xdist: only when notebook cells were really collected and will be run."""
-    if any(type(item).__name__ == "IPyNbCell" for item in session.items) and not session.testsfailed:
+    cells = any(type(item).__name__ == "IPyNbCell" for item in session.items)
+    if cells and not session.testsfailed:
         _start(session.config)
 
 
