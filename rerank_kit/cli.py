@@ -27,6 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             signal.signal(getattr(signal, name), _interrupt)
     try:
         result = options.run(options)
+        _print_result(result, options.json)
+        sys.stdout.flush()  # here, and not at exit, where a reader that is gone is a traceback
     except RerankKitError as error:
         return _print_error(error, options.json)
     except KeyboardInterrupt:
@@ -35,7 +37,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_GOOD
-    _print_result(result, options.json)
     return EXIT_GOOD if result.good else EXIT_NO
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -162,3 +163,15 @@ def test_a_log_can_be_diagnosed_from_a_pipe() -> None:
     command = [sys.executable, "-m", "rerank_kit", "diagnose", "-", "--json"]
     done = subprocess.run(command, input=log, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1 and json.loads(done.stdout)["family"] == "kv_cache_too_small"
+
+
+def test_a_reader_that_stops_reading_is_no_error() -> None:
+    """`rerank-kit plan ... | head` ended in a traceback."""
+    ours, theirs = os.pipe()
+    os.close(ours)
+    done = subprocess.run(
+        [sys.executable, "-m", "rerank_kit", "plan", "--gpu", "T4"], stdout=theirs,
+        stderr=subprocess.PIPE, text=True, timeout=120,
+    )  # fmt: skip
+    os.close(theirs)
+    assert (done.returncode, done.stderr) == (0, "")
