@@ -92,19 +92,25 @@ def test_a_handful_of_soak_rounds_is_clean(tmp_path: Path) -> None:
     assert len(rounds) >= 6 and not any(one["problems"] for one in rounds)
 
 
-GREEDY = "x = bytearray(900_000_000)\nfor i in range(0, len(x), 4096): x[i] = 1"
+GREEDY = "input()\nx = bytearray(900_000_000)\nfor i in range(0, len(x), 4096): x[i] = 1"
 
 
-def test_a_control_group_limits_what_is_started_in_it_and_is_gone_afterwards() -> None:
-    before = Path("/proc/self/cgroup").read_text(encoding="utf-8")
+def test_a_control_group_limits_what_is_put_into_it_and_is_gone_afterwards() -> None:
+    """And nobody else: this process was in the group once, was its largest, and was killed."""
+    own = Path("/proc/self/cgroup").read_text(encoding="utf-8")
+    child = subprocess.Popen([sys.executable, "-c", GREEDY], stdin=subprocess.PIPE, text=True)
     try:
-        with circumstances.memory_cgroup(0.4):
-            inside = Path("/proc/self/cgroup").read_text(encoding="utf-8")
-            done = subprocess.run([sys.executable, "-c", GREEDY], timeout=60)
+        with circumstances.limited_group(0.4) as group:
+            circumstances.enter(group, child.pid)
+            inside = Path(f"/proc/{child.pid}/cgroup").read_text(encoding="utf-8")
+            child.communicate("go\n", timeout=60)
+            assert Path("/proc/self/cgroup").read_text(encoding="utf-8") == own != inside
     except LeftOut as reason:
         pytest.skip(str(reason))
-    assert inside != before and done.returncode == -signal.SIGKILL
-    assert Path("/proc/self/cgroup").read_text(encoding="utf-8") == before
+    finally:
+        child.kill()
+        child.wait()
+    assert child.returncode == -signal.SIGKILL
     assert not list(circumstances.CGROUPS.glob(f"**/rerank-kit-{os.getpid()}"))
 
 

@@ -42,13 +42,27 @@ def address_space(gib: float) -> Iterator[dict[str, Any]]:
 
 @contextlib.contextmanager
 def memory_cgroup(gib: float) -> Iterator[dict[str, Any]]:
-    """As a container's memory limit: this process, and the server it starts, in a control group
-    of their own, in which the kernel kills whoever takes too much. Needs root rights."""
+    """As a container's memory limit: the server that is started, and it alone, is put into a
+    control group of its own, in which the kernel kills whoever takes too much."""
+    with limited_group(gib) as group:
+
+        def on_progress(progress: Progress) -> None:
+            for record in registry.living():
+                if record.state == "starting":
+                    for process in record.processes():
+                        enter(group, process.pid)
+
+        yield {"on_progress": on_progress}
+
+
+@contextlib.contextmanager
+def limited_group(gib: float) -> Iterator[Path]:
+    """A control group that may take so much memory, empty at first. Needs root rights. This
+    process stays outside: the kernel kills the largest process of a group, which may be ours."""
     version_1 = (CGROUPS / "memory").is_dir()
     names = ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes") if version_1 else (
         "memory.max", "memory.swap.max")  # fmt: skip
-    base = CGROUPS / "memory" if version_1 else CGROUPS
-    group, former = base / f"rerank-kit-{os.getpid()}", _own_group(base, version_1)
+    group = (CGROUPS / "memory" if version_1 else CGROUPS) / f"rerank-kit-{os.getpid()}"
     limit = str(int(gib * 2**30))
     try:
         group.mkdir()
@@ -59,23 +73,17 @@ def memory_cgroup(gib: float) -> Iterator[dict[str, Any]]:
             (group / names[0]).write_text(limit)
             with contextlib.suppress(OSError):  # where the kernel does not count swap
                 (group / names[1]).write_text(limit if version_1 else "0")
-            (group / "cgroup.procs").write_text(str(os.getpid()))
         except OSError as error:
             raise LeftOut(f"memory cannot be limited here ({error.strerror})") from None
-        yield {}
+        yield group
     finally:
-        with contextlib.suppress(OSError):
-            (former / "cgroup.procs").write_text(str(os.getpid()))
         _remove(group)
 
 
-def _own_group(base: Path, version_1: bool) -> Path:
-    for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
-        _, controllers, path = line.split(":", 2)
-        if ("memory" in controllers.split(",")) if version_1 else not controllers:
-            own = base / path.lstrip("/")
-            return own if own.is_dir() else base  # in a container the mount begins at our own
-    return base
+def enter(group: Path, pid: int) -> None:
+    """Move a process into a group; what it starts from now on belongs to it as well."""
+    with contextlib.suppress(OSError):  # it has ended
+        (group / "cgroup.procs").write_text(str(pid))
 
 
 def _remove(group: Path) -> None:
