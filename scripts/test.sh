@@ -10,7 +10,7 @@ usage: bash scripts/test.sh [--full] [pytest arguments]
 Sets up what is missing, then runs ruff, mypy, the notebooks (nbval) and the tests.
 All of them run, whatever fails; the exit status is 0 only when all passed.
 
-  --full   add the long tests and the ones in a real browser
+  --full   add the solutions of the notebooks, the long tests and those in a real browser
            (chromium and a Chinese font are installed with apt-get when this is root on
            Debian or Ubuntu and CI=true or RERANK_KIT_INSTALL_BROWSER=1; with CI=true also
            openssh-server and nginx, for the tests of the way to a remote server)
@@ -105,10 +105,13 @@ if [ "${#arguments[@]}" -eq 0 ] && compgen -G 'notebooks/*.ipynb' >/dev/null; th
     if [ -f tests/notebooks/sanitize.cfg ]; then
         sanitize=(--nbval-sanitize-with tests/notebooks/sanitize.cfg)
     fi
-    # Two at a time: most of a notebook's time is its kernel's start and waiting.
+    # Two at a time: most of a notebook's time is its kernel's start and waiting. A solution is its
+    # exercise with two or three cells filled in: they are run with --full.
+    lessons=(notebooks/*.ipynb)
+    if [ "$full" = yes ]; then lessons=(notebooks); fi
     check "notebooks" python -m pytest -q --nbval --nbval-current-env --nbval-cell-timeout 240 \
         -n 2 --dist loadfile --durations=12 \
-        ${sanitize[@]+"${sanitize[@]}"} notebooks
+        ${sanitize[@]+"${sanitize[@]}"} "${lessons[@]}"
 fi
 
 where=(tests)
