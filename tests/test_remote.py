@@ -310,6 +310,26 @@ def test_the_command_runs_the_proxy_until_ctrl_c(server: Server, tmp_path: Path)
 
 
 @needs_nginx
+def test_an_interrupt_while_the_proxy_starts_leaves_no_nginx(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = iter([True])  # free for nginx; the next look is interrupted
+
+    def look(port: int, host: str) -> bool:
+        for free in looks:
+            return free
+        raise KeyboardInterrupt
+
+    settings = ProxySettings(f"127.0.0.1:{machine.free_port()}", "http://127.0.0.1:9", (KEY,))
+    monkeypatch.setattr(machine, "port_is_free", look)
+    with pytest.raises(KeyboardInterrupt):
+        Proxy(settings, tmp_path)
+    left = [one for one in psutil.process_iter(["cmdline"])
+            if str(tmp_path) in " ".join(one.info["cmdline"] or ())]  # fmt: skip
+    assert left == []
+
+
+@needs_nginx
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 def test_the_proxy_speaks_tls(server: Server, tmp_path: Path) -> None:
     subprocess.run(

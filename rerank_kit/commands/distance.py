@@ -82,13 +82,13 @@ def proxy(options: Namespace) -> Result:
     }  # fmt: skip
     if not options.run_now:
         return Result(True, "\n".join(lines), data)
-    with Proxy(settings, folder) as running_proxy:
-        say(options, "\n".join([*lines, "stop:    Ctrl-C"]))
-        try:
+    try:
+        with Proxy(settings, folder) as running_proxy:
+            say(options, "\n".join([*lines, "stop:    Ctrl-C"]))
             while running_proxy.is_running:
                 time.sleep(0.5)
-        except KeyboardInterrupt:
-            return Result(True, "the proxy has ended", data)
+    except KeyboardInterrupt:  # at any moment, also while nginx starts
+        return Result(True, "the proxy has ended", data)
     return Result(False, f"nginx ended by itself: read {folder / 'error.log'}", data)
 
 

@@ -150,12 +150,18 @@ class Proxy:
                 self.command, stdin=subprocess.DEVNULL, stdout=said, stderr=said,
                 start_new_session=True, cwd=folder,
             )  # fmt: skip
+        try:
+            self._wait_until_it_listens(str(host), port)
+        except BaseException:  # Ctrl-C as well: nginx must not stay behind
+            self.close()
+            raise
+
+    def _wait_until_it_listens(self, host: str, port: int) -> None:
         deadline = time.monotonic() + START_SECONDS
-        while machine.port_is_free(port, str(host)):
+        while machine.port_is_free(port, host):
             if self._child.poll() is not None or time.monotonic() > deadline:
-                self.close()
-                said_text = (folder / "said.log").read_text(encoding="utf-8", errors="replace")
-                raise SetupError("nginx did not start.", evidence=said_text.strip()[-300:])
+                said = (self.folder / "said.log").read_text(encoding="utf-8", errors="replace")
+                raise SetupError("nginx did not start.", evidence=said.strip()[-300:])
             time.sleep(0.05)
 
     def __enter__(self) -> Proxy:
