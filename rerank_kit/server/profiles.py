@@ -91,11 +91,11 @@ def _on_cpu() -> bool:
 
 #: The CPU build keeps one core for itself and, at its block size of 128, shares no prompt
 #: prefix between the documents of a query. `uni` runs the worker inside the engine process:
-#: one process less to start (with several workers it would wait for the others for ever). Only
-#: for the practice model, which is faster so (`tune`: 310 instead of 197 pairs/s). vLLM binds
-#: threads to cores in worker processes alone (utils/ompmultiprocessing.py); without that the 0.6B
-#: shape did 1.7 instead of 3.8 pairs/s on two cores that others used too (not measured on idle
-#: ones yet: `tune --only distributed-executor-backend` does).
+#: one process less to start (with several workers it would wait for the others for ever). The cpu
+#: profile leaves that to vLLM, which takes `uni` too while VLLM_ENABLE_V1_MULTIPROCESSING is 0
+#: (config/parallel.py; platforms/cpu.py turns it into `mp` otherwise, to bind threads to cores).
+#: Whether `mp` serves a real model faster has not been measured on idle cores:
+#: `rerank-kit tune --profile cpu --only distributed-executor-backend` does.
 _CPU_FLAGS = ("--block-size", "32")
 _ONE_PROCESS = ("--distributed-executor-backend", "uni")
 _CPU_ENVIRONMENT = {"VLLM_CPU_NUM_OF_RESERVED_CPU": "0", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
