@@ -276,7 +276,7 @@ def test_forms_are_compared_on_labelled_queries(own_state: Path) -> None:
                "--depth", "8", "--seconds", "1", "--json")  # fmt: skip
     assert done.returncode == 0, done.stderr
     exact, half = json.loads(done.stdout)["forms"]
-    # BM25 alone reaches 0.28 there (scripts/search_gains.py): most queries are in the other language
+    # BM25 reaches 0.28 there (scripts/search_gains.py): most answers are in the other language
     assert 0.2 < exact["quality"] <= 1 and exact["change"] is None
     assert abs(half["change"]["difference"]) < 0.05
     assert half["weights_gib"] == pytest.approx(exact["weights_gib"] / 2, rel=0.01)
