@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rerank_kit.client.ranking import clip
-from rerank_kit.errors import FileInputError, InputError
+from rerank_kit.errors import InputError
 from rerank_kit.memory.show import aligned
 from rerank_kit.search.feedback import (
     ClickMeasure,
@@ -20,7 +20,7 @@ from rerank_kit.search.feedback import (
     read_ratings,
 )
 from rerank_kit.search.measures import Difference, difference, p_text
-from rerank_kit.search.report import interval_plot, page, table, verdict_line
+from rerank_kit.search.report import interval_plot, page, table, verdict_line, write_both
 
 #: Queries that are shown at each end, the largest gains and the largest losses.
 MOST_QUERIES = 20
@@ -114,17 +114,7 @@ def of_clicks(path: str, before: str | None = None, after: str | None = None) ->
 
 def write(found: Feedback, path: Path) -> tuple[Path, Path]:
     """Write the page to path (.html) and Markdown beside it. Returns both paths."""
-    web, plain = path.with_suffix(".html"), path.with_suffix(".md")
-    try:
-        web.parent.mkdir(parents=True, exist_ok=True)
-        web.write_text(html_page(found), encoding="utf-8")
-        plain.write_text(markdown(found), encoding="utf-8")
-    except OSError as error:
-        raise FileInputError(
-            f"{web} cannot be written.", evidence=error.strerror or str(error),
-            hint="name a folder that you may write to",
-        ) from None
-    return web, plain
+    return write_both(path, html_page(found), markdown(found))
 
 
 def html_page(found: Feedback) -> str:

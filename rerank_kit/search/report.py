@@ -38,18 +38,22 @@ svg .soft { fill: var(--soft); } svg .axis { stroke: var(--line); }
 
 def write(comparison: Comparison, path: Path) -> tuple[Path, Path]:
     """Write the page to path (.html) and Markdown beside it. Returns both paths."""
-    page = path.with_suffix(".html")
-    plain = path.with_suffix(".md")
+    return write_both(path, html_page(comparison), markdown(comparison))
+
+
+def write_both(path: Path, page: str, plain: str) -> tuple[Path, Path]:
+    """A report as a page (.html) and, beside it, as Markdown. Raises FileInputError."""
+    web, beside = path.with_suffix(".html"), path.with_suffix(".md")
     try:
-        page.parent.mkdir(parents=True, exist_ok=True)
-        page.write_text(html_page(comparison), encoding="utf-8")
-        plain.write_text(markdown(comparison), encoding="utf-8")
+        web.parent.mkdir(parents=True, exist_ok=True)
+        web.write_text(page, encoding="utf-8")
+        beside.write_text(plain, encoding="utf-8")
     except OSError as error:
         raise FileInputError(
-            f"{page} cannot be written.", evidence=error.strerror or str(error),
+            f"{web} cannot be written.", evidence=error.strerror or str(error),
             hint="name a folder that you may write to",
-        ) from None
-    return page, plain
+        ) from None  # fmt: skip
+    return web, beside
 
 
 def html_page(comparison: Comparison) -> str:
