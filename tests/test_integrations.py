@@ -35,8 +35,10 @@ def test_the_openai_sdk_that_vllm_brings(server: Server) -> None:
 @pytest.mark.full
 @pytest.mark.timeout(900)
 def test_small_clients_in_environments_of_their_own(server: Server, tmp_path: Path) -> None:
-    """LangChain (our own compressor), Cohere's SDK in both generations, AnswerDotAI's rerankers."""
-    chosen = [word for name in ("langchain", "cohere", "rerankers") for word in ("--only", name)]
+    """LangChain (our own compressor), Cohere's SDK in both generations, AnswerDotAI's rerankers,
+    and vllm-router between our client and the server."""
+    names = ("langchain", "cohere", "rerankers", "vllm-router")
+    chosen = [word for name in names for word in ("--only", name)]
     table = tmp_path / "results.json"
     done = subprocess.run(
         [sys.executable, FOLDER / "run.py", "--url", server.url, "--json", table, *chosen],

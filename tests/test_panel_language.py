@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rerank_kit import Reranker, panels
+from rerank_kit import Reranker, Server, panels
 from rerank_kit.errors import InputError
 
 pytest.importorskip("ipywidgets")
@@ -45,6 +45,15 @@ def test_every_panel_is_translated(name: str) -> None:
     assert len(english(panel)) > 3, "the search for English words finds nothing: it is broken"
     panel.language = "zh"
     assert english(panel) == []
+
+
+def test_a_running_server_is_told_in_chinese(server: Server) -> None:
+    """The launch panel attaches to it: the tests above may have run without any server."""
+    panel = panels.launch()
+    assert "at http" in panel.state.value
+    panel.language = "zh"
+    assert english(panel) == []
+    assert f"practice（practice），地址 {server.url}。" in panel.state.value
 
 
 def test_going_back_brings_the_english_and_keeps_what_was_chosen() -> None:

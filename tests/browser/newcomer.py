@@ -86,7 +86,7 @@ def _judge(visitor: here.Visitor) -> None:
     visitor.open("Judge")
     visitor.fill("How many queries", str(QUERIES_TO_JUDGE))
     visitor.press("Propose queries")
-    visitor.wait_for("Questions that people wrote")
+    visitor.wait_for("The questions that come with")
     visitor.press("Start judging")
     visitor.wait_for("Does this answer")
     line = visitor.page.locator(".rk").get_by_text("Result ").filter(visible=True).first

@@ -137,7 +137,7 @@ def _use(visitor: here.Visitor, tab: str) -> None:
     elif tab == "Judge":
         visitor.fill("How many queries", "2")
         visitor.press("Propose queries")
-        visitor.wait_for("Questions that people wrote")
+        visitor.wait_for("The questions that come with")
         visitor.press("Start judging")
         visitor.wait_for("Does this answer")
         visitor.press("4 good")
