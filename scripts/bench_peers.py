@@ -238,6 +238,19 @@ def convert(folder: Path, target: Path) -> None:
     made.save_pretrained(target)
     tokenizer.pad_token = "<|endoftext|>"
     tokenizer.save_pretrained(target)
+    make_readable_for_transformers_4(target)
+
+
+def make_readable_for_transformers_4(folder: Path) -> None:
+    """infinity-emb brings transformers 4, which does not know the names that 5 writes. Without
+    rope_theta it would take 10,000 and score otherwise, in silence."""
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"rope_theta": config["rope_parameters"]["rope_theta"], "torch_dtype": "bfloat16"}
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    words = json.loads((folder / "tokenizer_config.json").read_text())
+    words["tokenizer_class"] = "PreTrainedTokenizerFast"
+    words["additional_special_tokens"] = words.pop("extra_special_tokens", [])
+    (folder / "tokenizer_config.json").write_text(json.dumps(words, indent=2) + "\n")
 
 
 def workload_of(length: str, folder: Path, size: int) -> Workload:

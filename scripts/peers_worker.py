@@ -85,9 +85,11 @@ def infinity(folder: str, texts: dict[str, Any]) -> Score:
         return engines[size]
 
     def score(pairs: list[list[str]]) -> list[float]:
+        engine = engine_of(len(pairs))  # its start runs the loop, so it comes first
+
         async def ask() -> list[float]:
             # one call has one query; its documents carry what else differs
-            found, _ = await engine_of(len(pairs)).rerank(
+            found, _ = await engine.rerank(
                 query=texts["prefix"] + pairs[0][0],
                 docs=[document + texts["suffix"] for _, document in pairs],
             )
@@ -120,7 +122,7 @@ def main() -> None:
             score(batch)
             place, done = place + size, done + size
         spent = time.perf_counter() - started
-        row = {"batch": size, "pairs": done, "pairs_per_second": done / spent, "score": first[0]}
+        row = {"batch": size, "pairs": done, "pairs_per_second": done / spent, "score": float(first[0])}
         print(json.dumps(row), flush=True)
 
 
