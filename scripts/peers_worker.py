@@ -122,7 +122,8 @@ def main() -> None:
             score(batch)
             place, done = place + size, done + size
         spent = time.perf_counter() - started
-        row = {"batch": size, "pairs": done, "pairs_per_second": done / spent, "score": float(first[0])}
+        row = {"batch": size, "pairs": done, "pairs_per_second": done / spent,
+               "score": float(first[0])}  # fmt: skip
         print(json.dumps(row), flush=True)
 
 
