@@ -36,6 +36,7 @@ class Hit:
     stage: str
     chained: bool  # its traceback says that it follows from the exception before it
     sure: bool  # of the stage, which decides between families
+    placed: bool = True  # a traceback stood before it
     settings: dict[str, str] = field(default_factory=dict)
 
 

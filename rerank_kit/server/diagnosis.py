@@ -156,6 +156,8 @@ class _Reading:
                 continue
             if signature.frames and not self._traces.passed(signature.frames, line.stream):
                 continue
+            if signature.raised_in and not self._traces.raised_in(signature.raised_in, line.stream):
+                continue
             told = (is_exception or continues) and line.level != "WARNING"
             causal = told or line.level == "ERROR" or signature.bare
             causal = causal and line.level != "WARNING"  # the program goes on
@@ -165,6 +167,7 @@ class _Reading:
                 continue  # somebody's sentence that happens to hold the words
             if place in self._claimed and signature.role not in REQUESTS:
                 if not causal or not self._only_mentioned(signature):
+                    self._place_again(signature, line)
                     return True
             if not self._hits or signature.role in REQUESTS:
                 self.look_again = signature.role in REQUESTS and place not in self._claimed
@@ -182,6 +185,19 @@ class _Reading:
         self._hits = [hit for hit in self._hits if hit.signature is not signature]
         return True
 
+    def _place_again(self, signature: Signature, line: LogLine) -> None:
+        """Running out of memory is often said twice: before its traceback, and at its end, where
+        the traceback has told when it happened."""
+        hit = next((hit for hit in self._hits if hit.signature is signature), None)
+        if hit is None or hit.placed or signature.family != "gpu_oom":
+            return
+        if functions := self._traces.functions(line.stream):
+            hit.placed = True
+            hit.family, hit.sure = out_of_memory_family(
+                functions, self._progress, hit.numbers, line.text
+            )
+            hit.stage = self._known.families[hit.family].stage or hit.stage
+
     def _is_sick(self) -> bool:
         """Whether something was wrong before this line."""
         causes = (hit for hit in self._hits if hit.causal and hit.signature.role in CAUSES)
@@ -192,12 +208,13 @@ class _Reading:
     ) -> None:
         numbers, words = facts_in(found)
         family, sure = signature.family, True
+        frames = self._traces.functions(line.stream)
         if family == "gpu_oom":
-            frames = self._traces.functions(line.stream)
             family, sure = out_of_memory_family(frames, self._progress, numbers, line.text)
         stage = signature.stage or self._known.families[family].stage or self._progress.stage
         settings = dict(self._progress.settings)
-        hit = Hit(signature, family, line, causal, numbers, words, stage, chained, sure, settings)
+        hit = Hit(signature, family, line, causal, numbers, words, stage, chained, sure)
+        hit.placed, hit.settings = bool(frames), settings
         if len(self._hits) < 200:
             self._hits.append(hit)
 

@@ -14,7 +14,7 @@ _MILESTONES = (
         "load",
         re.compile(
             r"Starting to load model|Loading (?:safetensors|pt) checkpoint shards"
-            r"|Loading model weights|Using model weights format"
+            r"|Loading model weights(?! took)|Using model weights format"
         ),
     ),
     (
@@ -34,7 +34,7 @@ _STOP = re.compile(
 )
 _ORDER = {"": 0, "download": 1, "load": 2, "warmup": 3, "serving": 4}
 _VLLM = re.compile(
-    r"vLLM|vllm\.|/vllm/(?!vllm)|Uvicorn running|Started server process|Engine 0"
+    r"vLLM (?!V|I|B)|vllm\.|/vllm/(?!vllm)|Uvicorn running|Started server process|Engine 0"
     r"|Automatically detected platform"
 )
 _SETTING = re.compile(
@@ -150,6 +150,7 @@ class _Trace:
     active: bool = False
     functions: set[str] = field(default_factory=set)
     files: set[str] = field(default_factory=set)
+    last: str = ""  # the innermost place so far: its file and function
     code_next: bool = False
     chained: bool = False
     indented: bool = True  # some forums and collectors drop the indentation
@@ -198,6 +199,7 @@ class Traces:
             if frame["function"]:
                 trace.functions.add(frame["function"])
             trace.files.add(frame["file"])
+            trace.last = f"{frame['file']} {frame['function'] or ''}"
             return True
         if trace is None or not trace.active:
             return False
@@ -220,6 +222,11 @@ class Traces:
         if trace is None:
             return False
         return any(pattern.search(place) for place in (*trace.functions, *trace.files))
+
+    def raised_in(self, pattern: re.Pattern[str], stream: str) -> bool:
+        """Whether the innermost place of the newest traceback of a process matches."""
+        trace = self._open.get(stream)
+        return bool(trace and trace.last and pattern.search(trace.last))
 
     def chained(self, stream: str) -> bool:
         """Whether the newest traceback says that it follows from the one before it."""
