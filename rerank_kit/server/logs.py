@@ -43,6 +43,10 @@ _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@
 _ESCAPED = re.compile(r"#033\[[\d;]*m|#015$")  # as syslog writes colours and line ends
 #: Where a paste has joined the lines of one process into one.
 _JOINED = re.compile(r"(?<=\S) (?=\((?:APIServer|Engine\w+|Vllm\w+|Worker\w*)[^()]* pid=\d+\) )")
+#: Where a collector has joined the lines of one traceback.
+_JOINED_TRACE = re.compile(
+    r"\s+(?=File \"[^\"]+\", line \d+, in )|\s+(?=(?:\w+\.)*\w+(?:Error|Exception|Exit): )"
+)
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
@@ -188,6 +192,8 @@ def parse_line(raw: bytes | str, number: int = 1) -> Iterator[LogLine]:
         text = _ESCAPED.sub("", text)
     if text.count("pid=") > 2:
         text = _JOINED.sub("\n", text)
+    if "Traceback (most" in text and text.count('File "') > 1:
+        text = _JOINED_TRACE.sub("\n", text)
     for piece in re.split(r"[\r\n]", text):
         piece = _CONTROL.sub("", piece)
         if piece.strip():
