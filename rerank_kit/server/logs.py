@@ -160,17 +160,21 @@ class LogReader:
         return not self._words
 
 
-#: Names of a pod and its container, with nothing after them.
+#: Names of a pod and its container, with nothing after them, or of a container alone.
 _NAMES = re.compile(rb"[a-z][\w.-]*-[\w.-]+ (?:[a-z][\w.-]+ )?")
+_NAME = re.compile(rb"[a-z][\w.-]{2,} ")
+#: A word before so many lines is a name, whatever it is.
+NAMED_LINES = 10
 
 
 def _common_words(block: bytes) -> bytes:
     """The names with which every one of the first lines begins, as stern writes them."""
     lines = [line for line in block.split(b"\n", 40)[:40] if line.strip()]
-    found = _NAMES.match(lines[0]) if len(lines) >= 3 else None
-    if not found or any(not line.startswith(found[0]) for line in lines[1:-1]):
-        return b""
-    return found[0]
+    for names, enough in ((_NAMES, 3), (_NAME, NAMED_LINES)):
+        found = names.match(lines[0]) if len(lines) >= enough else None
+        if found and all(line.startswith(found[0]) for line in lines[1:-1]):
+            return found[0]
+    return b""
 
 
 def parse_line(raw: bytes | str, number: int = 1) -> Iterator[LogLine]:
