@@ -349,3 +349,51 @@ def test_a_flood_of_different_lines_is_read_quickly_and_hides_nothing(
 
 def test_sizes() -> None:
     assert gibibytes("224.00 MiB") == pytest.approx(0.2188, abs=1e-4)
+
+
+def test_memory_that_is_named_before_its_traceback_is_placed_by_it() -> None:
+    """V0's engine writes the message first, and then the traceback that tells when it was."""
+    found = read("gpu_oom_warmup", "v0_message_first")
+    assert (found.stage, found.confidence) == ("warmup", "certain")
+    said = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1.00 GiB."
+    places = ['  File "/x/vllm/worker/worker.py", line 3, in determine_num_available_blocks', "    y"]
+    told = [said, "Traceback (most recent call last):", *places, said]
+    lines = [f"ERROR 11-20 09:51:02 engine.py:366] {line}" for line in told]
+    assert diagnose(lines).family == "gpu_oom_warmup"
+    assert diagnose(lines[:1]).confidence == "likely"
+
+
+@pytest.mark.parametrize(
+    ("place", "function", "family"),
+    [
+        ("vllm/model_executor/layers/quantization/new.py", "create_weights", "quantization"),
+        ("vllm/config/vllm.py", "__post_init__", "bad_argument"),
+        ("vllm/model_executor/models/qwen3.py", "load_weights", "unsupported_architecture"),
+        ("vllm/v1/attention/backends/new.py", "__init__", "kernel_build"),
+        ("vllm/somewhere/else.py", "f", "other"),
+    ],
+)
+def test_a_message_nobody_knows_is_placed_by_the_code_that_raised_it(
+    place: str, function: str, family: str
+) -> None:
+    head = ["Traceback (most recent call last):", '  File "/x/vllm/v1/engine/core.py", line 1, in f']
+    told = [*head, "    g()", f'  File "/x/{place}", line 2, in {function}', "    h()"]
+    told.append("ValueError: something that no version has said so far")
+    found = diagnose([f"ERROR 11-20 09:51:02 [core.py:1] {line}" for line in told])
+    assert (found.family, found.confidence) == (family, "likely")
+    assert "something that no version" in found.evidence[0].text and found.fixes
+
+
+def test_known_words_win_over_the_place() -> None:
+    places = ['  File "/x/vllm/config/vllm.py", line 2, in __post_init__', "    h()"]
+    cause = "ValueError: No available memory for the cache blocks."
+    found = diagnose(["Traceback (most recent call last):", *places, cause])
+    assert found.family == "kv_cache_too_small"
+
+
+def test_a_start_that_waits_and_waits_is_told_from_one_that_came_up() -> None:
+    line = "DEBUG 03-03 10:00:00 [utils.py:741] Waiting for 1 local, 0 remote core engine proc(s)"
+    waiting = ["INFO 03-03 10:00:00 [api_server.py:1] vLLM API server version 0.32.0", *[line] * 20]
+    assert diagnose(waiting).family == "stalled"
+    assert diagnose(waiting[:5]).family == "none"
+    assert diagnose([*waiting, "INFO:     Application startup complete."]).family == "none"

@@ -63,6 +63,9 @@ _OWN_PROCESSES = ("(APIServer", "(EngineCore", "(VllmWorker", "(Worker_")
 #: The server's words when its engine is gone, and the first that anybody says of it: an engine
 #: that fails by itself says so before. So it looks when the system kills it (SIGKILL).
 _SILENT_END = "Engine core initialization failed. See root cause above. Failed core proc(s): {}"
+#: What the server says every 10 seconds while its engine starts (v1/engine/utils.py), and how
+#: often before that is no start any more.
+_WAITING, _MANY_WAITS = "Waiting for ", 18
 #: Lines between an exception's first line and the end of its message.
 _MESSAGE_LINES = 15
 
@@ -86,6 +89,8 @@ class _Reading:
         self._assertion = ""
         self._unfamiliar_since: float = math.inf
         self._engine_spoke = False
+        self._waiting: LogLine | None = None
+        self._waits = 0
 
     @property
     def read_until(self) -> int:
@@ -107,6 +112,8 @@ class _Reading:
         if self._progress.is_stopping and not self._is_sick():
             return False  # what breaks while somebody ends the server is not a failure
         if line.level in ("DEBUG", "TRACE"):
+            if _WAITING in text and "core engine proc" in text:
+                self._waiting, self._waits = line, self._waits + 1
             return False  # attempts that the program itself does not mind
         exception = exception_name(text, after_frames=self._traces.expects_end(line))
         if self._traces.take(line, is_exception=exception is not None):
@@ -286,6 +293,9 @@ class _Reading:
         if not self._progress.is_ready:
             sick = sick or self._trouble or self._traces.unfinished
         failed = exit_status not in ENDED_BY_REQUEST
+        if sick is None and self._waiting and not self._progress.is_ready:
+            if self._waits >= _MANY_WAITS:
+                return self._plain("stalled", "likely", (evidence_of(self._waiting),))
         if sick is None and not failed and (self._progress.looks_like_vllm or exit_status == 0):
             sure = "certain" if self._progress.is_ready and not self._trouble else "likely"
             return self._plain("none", sure, ())

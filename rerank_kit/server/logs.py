@@ -40,6 +40,8 @@ _TRACE_END = re.compile(
 )
 
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+#: Another program's record, in logfmt, of a line that ours wrote.
+_LOGFMT = re.compile(r'(?:time|ts)="?[^" ]+"? level=\w+ msg="(?P<message>(?:[^"\\]|\\.)*)"')
 _ESCAPED = re.compile(r"#033\[[\d;]*m|#015$")  # as syslog writes colours and line ends
 #: Where a paste has joined the lines of one process into one.
 _JOINED = re.compile(r"(?<=\S) (?=\((?:APIServer|Engine\w+|Vllm\w+|Worker\w*)[^()]* pid=\d+\) )")
@@ -190,6 +192,8 @@ def parse_line(raw: bytes | str, number: int = 1) -> Iterator[LogLine]:
         text = text[:HEAD_CHARS] + " ... " + text[-TAIL_CHARS:]
     if text.startswith("{"):
         text = _unwrap_json(text)
+    elif found := _LOGFMT.match(text):
+        text = found["message"].replace('\\"', '"')
     if "\x1b" in text:
         text = _ANSI.sub("", text)
     if "#0" in text:
@@ -211,6 +215,8 @@ def _unwrap_json(text: str) -> str:
         record = json.loads(text)
     except ValueError:
         return text
+    if isinstance(record, dict) and isinstance(record.get("jsonPayload"), dict):
+        record = record["jsonPayload"]  # Google Cloud; its severity is that of the stream
     for key in ("log", "message", "msg", "textPayload"):
         if isinstance(record, dict) and isinstance(record.get(key), str):
             level = record.get("level") or record.get("levelname") or record.get("severity")

@@ -42,6 +42,8 @@ _PREFIXES = tuple(
         r"[\w.-]+:\d+:\d+ \[\d+\](?: [\w/.]+:\d+)? (?=NCCL (?P<level>WARN|INFO|TRACE))",
         rf"\[(?P<level>{_LEVELS}) *\] [\w.-]+ MODEL_LOG - ",  # TorchServe
         r"> ",
+        # LocalAI: "3:27PM DBG GRPC(name-127.0.0.1:42583): stderr "
+        r"\d{1,2}:\d\d[AP]M [A-Z]{3} GRPC\([^)]*\): std(?:err|out) ",
         r"(?:docker: )?(?P<level>Error) response from daemon: ",
         r"(?:\[[\w.-]+\] ){1,3}>>> ",
         r"[\w./-]+\.py:\d+: (?=\w*(?:Error|Exception)\b)",  # pytest
