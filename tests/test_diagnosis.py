@@ -356,7 +356,7 @@ def test_memory_that_is_named_before_its_traceback_is_placed_by_it() -> None:
     found = read("gpu_oom_warmup", "v0_message_first")
     assert (found.stage, found.confidence) == ("warmup", "certain")
     said = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1.00 GiB."
-    places = ['  File "/x/vllm/worker/worker.py", line 3, in determine_num_available_blocks', "    y"]
+    places = ['  File "/x/worker.py", line 3, in determine_num_available_blocks', "    y()"]
     told = [said, "Traceback (most recent call last):", *places, said]
     lines = [f"ERROR 11-20 09:51:02 engine.py:366] {line}" for line in told]
     assert diagnose(lines).family == "gpu_oom_warmup"
@@ -376,7 +376,7 @@ def test_memory_that_is_named_before_its_traceback_is_placed_by_it() -> None:
 def test_a_message_nobody_knows_is_placed_by_the_code_that_raised_it(
     place: str, function: str, family: str
 ) -> None:
-    head = ["Traceback (most recent call last):", '  File "/x/vllm/v1/engine/core.py", line 1, in f']
+    head = ["Traceback (most recent call last):", '  File "/x/vllm/engine.py", line 1, in f']
     told = [*head, "    g()", f'  File "/x/{place}", line 2, in {function}', "    h()"]
     told.append("ValueError: something that no version has said so far")
     found = diagnose([f"ERROR 11-20 09:51:02 [core.py:1] {line}" for line in told])
