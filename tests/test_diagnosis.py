@@ -397,3 +397,37 @@ def test_a_start_that_waits_and_waits_is_told_from_one_that_came_up() -> None:
     assert diagnose(waiting).family == "stalled"
     assert diagnose(waiting[:5]).family == "none"
     assert diagnose([*waiting, "INFO:     Application startup complete."]).family == "none"
+
+
+#: What a dying server and the tools around it write after the cause.
+DEATH_THROES = (
+    "(EngineCore pid=3) ERROR 11-20 09:59:57 [multiproc_executor.py:246] Worker proc VllmWorker-1"
+    " died unexpectedly, shutting down executor.",
+    "[rank1]: torch.distributed.DistBackendError: NCCL error in: remote process exited",
+    "ConnectionResetError: [Errno 104] Connection reset by peer",
+    "curl: (7) Failed to connect to localhost port 8000: Couldn't connect to server",
+    "./run.sh: line 3:  4411 Killed                  vllm serve Qwen/Qwen3-8B",
+    "vllm-1 exited with code 1",
+)
+
+
+@pytest.mark.parametrize(
+    "log",
+    ["quantization/tensor_sizes", "kv_cache_too_small/length_032", "gpu_oom_load/v1_08",
+     "unsupported_architecture/config_none", "other/mig_uuid", "bad_argument/lora_rank"],
+)  # fmt: skip
+def test_what_follows_the_cause_does_not_hide_it(log: str) -> None:
+    text = (LOGS / f"{log}.log").read_text(encoding="utf-8")
+    found = diagnose([*text.split("\n"), *DEATH_THROES])
+    assert found.family == log.split("/")[0], str(found)
+
+
+def test_a_hub_that_was_slow_once_is_not_the_cause_of_what_comes_later() -> None:
+    slow = "'(ReadTimeoutError(\"HTTPSConnectionPool(host='huggingface.co', port=443): Read timed "
+    slow += "out.\"), '(Request ID: 1)')' thrown while requesting HEAD https://huggingface.co/a/b"
+    later = ["Traceback (most recent call last):", '  File "/x/tokens.py", line 1, in f', "    g"]
+    found = diagnose([slow, *later, "AttributeError: Qwen2Tokenizer has no attribute x"])
+    assert found.family == "other" and "do not fit" in found.title
+    gone = diagnose([slow, *later, "OSError: Can't load the configuration of 'a/b'."])
+    assert gone.family == "hub_unreachable"
+    assert diagnose([slow]).confidence == "likely"

@@ -29,6 +29,7 @@ _PREFIXES = tuple(
         rf"\[?{_CLOCK}\]?(?: (?:stdout|stderr) [FP])?(?: -)?[: ]?",
         r"\[resource\.labels\.[^\]]*\] ?",
         r"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d [\w.-]+ [\w./@-]+(?:\[\d+\])?: ",
+        r"[A-Z][a-z]{2} [ \d]\d +\d\d:\d\d:\d\d\.\d{3} ?",  # Modal
         r"\[ *\d+\.\d{6}\] ?",
         # glog, as torch writes it: "[E1120 09:51:02.123 ProcessGroupNCCL.cpp:1] "; the month
         # has one digit up to September

@@ -44,7 +44,7 @@ _SETTING = re.compile(
 )
 #: Lines that say what a message means further down; the one that comes before a start's own.
 _FIRST = "detected platform"
-_NOTED = ("Supported tasks", "supports multiple tasks", _FIRST)
+_NOTED = ("Supported tasks", "supports multiple tasks", "thrown while requesting", _FIRST)
 _MEASURED = re.compile(
     r"(?:^|\s)(?P<what>Model loading took|Loading model weights took|Available KV cache memory:)"
     r" (?P<gib>[\d.]+) Gi?B"
