@@ -144,6 +144,30 @@ def test_the_first_fix_is_the_one_that_helps() -> None:
     assert "client_max_body_size" in str(read("request_too_long", "nginx_413").fixes)
 
 
+@pytest.mark.parametrize(
+    ("log", "fix"),
+    [
+        ("kernel_build/ninja_absent", "pip install ninja"),
+        ("kernel_build/python_h", "python3-dev"),
+        ("kernel_build/no_c_compiler", "build-essential"),
+        ("kernel_build/nvcc_absent", "VLLM_USE_FLASHINFER_SAMPLER=0"),
+        ("driver_mismatch/nvml", "sudo reboot"),
+        ("dtype_unsupported/gemma", "--dtype bfloat16"),
+        ("no_gpu/docker", "nvidia-container-toolkit"),
+        ("hub_unreachable/rate_limited", "hf auth login"),
+        ("hub_unreachable/ssl", "CERT_FILE="),
+        ("bad_argument/lora_rank", "--max-lora-rank 64"),
+        ("bad_argument/vllm_port_service", "enableServiceLinks"),
+        ("other/uva_wsl", "VLLM_WSL2_ENABLE_PIN_MEMORY=1"),
+        ("other/mig_uuid", "CUDA_VISIBLE_DEVICES=0"),
+        ("wrong_runner/words_of_the_score", "classifier_from_token"),
+    ],
+)
+def test_the_first_fix_is_the_failures_own(log: str, fix: str) -> None:
+    found = diagnose(LOGS / f"{log}.log")
+    assert fix in found.fixes[0].change, str(found)
+
+
 def test_an_explicit_cache_size_is_what_is_raised_or_dropped() -> None:
     """Beside --kv-cache-memory-bytes the utilisation does not size the cache."""
     found = read("kv_cache_too_small", "bytes_none")
