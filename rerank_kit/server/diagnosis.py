@@ -63,6 +63,8 @@ _OWN_PROCESSES = ("(APIServer", "(EngineCore", "(VllmWorker", "(Worker_")
 #: The server's words when its engine is gone, and the first that anybody says of it: an engine
 #: that fails by itself says so before. So it looks when the system kills it (SIGKILL).
 _SILENT_END = "Engine core initialization failed. See root cause above. Failed core proc(s): {}"
+#: starlette's exception when a client does not wait for its answer.
+_HUNG_UP = "ClientDisconnect"
 #: What the server says every 10 seconds while its engine starts (v1/engine/utils.py), and how
 #: often before that is no start any more.
 _WAITING, _MANY_WAITS = "Waiting for ", 18
@@ -102,6 +104,9 @@ class _Reading:
         self._engine_spoke = self._engine_spoke or line.stream.startswith("(EngineCore")
         text = line.text.strip()
         if self._known.harmless.found_in(text):
+            if _HUNG_UP in text:  # a client went away: what announced it was no failure either
+                self._traces.take(line, is_exception=True)
+                self._wrapper = None if self._progress.is_ready else self._wrapper
             return False
         if line.stream.startswith(_OWN_PROCESSES):
             self._progress.looks_like_vllm = True
