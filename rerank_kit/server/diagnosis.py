@@ -111,7 +111,7 @@ class _Reading:
         if line.stream.startswith(_OWN_PROCESSES):
             self._progress.looks_like_vllm = True
         before = (self._progress.starts, self._progress.is_ready)
-        if self._progress.take(text, line.number):
+        if self._progress.take(text, is_logged=bool(line.level or line.stream)):
             self._on_progress(before)
             return True
         if self._progress.is_stopping and not self._is_sick():

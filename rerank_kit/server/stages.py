@@ -64,9 +64,9 @@ class Progress:
     settings: dict[str, str] = field(default_factory=dict)
     _notes: list[str] = field(default_factory=list)
 
-    def take(self, text: str, number: int) -> bool:
-        """True when the line is a milestone."""
-        if not self.looks_like_vllm and _VLLM.search(text):
+    def take(self, text: str, *, is_logged: bool = True) -> bool:
+        """True when the line is a milestone. is_logged: a logger wrote it, not a person."""
+        if is_logged and not self.looks_like_vllm and _VLLM.search(text):
             self.looks_like_vllm = True
         if "=" in text or "'" in text:
             self._read_settings(text)
