@@ -15,8 +15,8 @@ from rerank_kit.panels.views import language
 
 #: Names are the same in every language: products, flags, formats, our own identifiers.
 NAMES = re.compile(
-    r"rerank_kit|English|Profile|auto|practice|cpu|gpu|remote|CNY|GPU|GiB|CUDA graph|bfloat16|"
-    r"[\w.]+_[\w_]+|awq|--[\w-]+|https?://\S+|/home/\S+|Qwen\S+|(RTX|Laptop|A100|PRO)\b.*"
+    r"rerank_kit|English|Profile|auto|practice|cpu|gpu|remote|CNY|GPU|([\d.]+ )?GiB|CUDA graph|bfloat16|"
+    r"[\w.]+_[\w_]+|awq|fp8|float16|--[\w-]+|https?://\S+|/home/\S+|Qwen\S+|(RTX|Laptop|A100|PRO)\b.*"
 )
 #: The instructions of the library, and the default: English is what the model reads.
 PICKED = re.compile(

@@ -466,7 +466,7 @@ def test_money_needs_a_price_and_the_guard_is_a_real_one(own_state: Path) -> Non
 def test_the_page_has_a_tab_for_every_panel(own_state: Path) -> None:
     page: Any = panels.app()
     assert list(page.tabs) == [
-        "Rank", "Search", "Judge", "Launch", "Memory", "Doctor", "Money"
+        "Rank", "Search", "Judge", "Launch", "Memory", "Tune", "Doctor", "Money"
     ]  # fmt: skip
     assert "none runs" in page.server_line.value
     for name, tab in page.tabs.items():

@@ -90,7 +90,9 @@ class JudgeModel(Model):
         texts = read_texts(self.source, self.folder)
         if texts.queries:
             chosen = list(texts.queries[: self.count])
-            self.proposed = "The questions that come with this corpus (machine-written: see its card)."
+            self.proposed = (
+                "The questions that come with this corpus (machine-written: see its card)."
+            )
         else:
             chosen = propose_queries(texts.documents, self.count)
             self.proposed = "Proposed from your texts. Real questions are better: edit them."

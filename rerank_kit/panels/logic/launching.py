@@ -10,9 +10,9 @@ from pathlib import Path
 
 from rerank_kit import machine, registry
 from rerank_kit.errors import LaunchError, LaunchStopped, RerankKitError
-from rerank_kit.money import guard_files
 from rerank_kit.money.meter import SECONDS_PER_HOUR, money
 from rerank_kit.panels.logic.choice import LaunchChoice
+from rerank_kit.panels.logic.spending import known_price
 from rerank_kit.panels.logic.work import Model
 from rerank_kit.registry import ServerRecord
 from rerank_kit.server import Server, ladder
@@ -48,7 +48,7 @@ class LaunchModel(Model, LaunchChoice):
         self.failed_log = ""
         self.said = ""
         self.may_force = False
-        self.price_per_hour, self.currency = _price_so_far()
+        self.price_per_hour, self.currency = known_price()
         self._updated_at = 0.0
         self._noted = ""
 
@@ -219,9 +219,3 @@ def _can_apply(fix: Fix) -> bool:
     if fix.kind != "setting" or flag in RESERVED_FLAGS or flag in _FOR_A_PERSON:
         return False
     return flag.startswith("-") and "/path/" not in fix.change  # a path to fill in
-
-
-def _price_so_far() -> tuple[float, str]:
-    """The price that the guard was told, where there is one."""
-    budget = guard_files.read_budget()
-    return (budget.price_per_hour, budget.currency) if budget else (0.0, "")

@@ -117,3 +117,9 @@ class MoneyModel(Model):
 
     def _take(self, state: GuardState) -> None:
         self.guard = state
+
+
+def known_price() -> tuple[float, str]:
+    """The price an hour that the guard was told, and its currency; (0.0, "") without one."""
+    budget = guard_files.read_budget()
+    return (budget.price_per_hour, budget.currency) if budget else (0.0, "")

@@ -18,6 +18,7 @@ from rerank_kit.panels.views.memory import MemoryPanel
 from rerank_kit.panels.views.money import MoneyPanel
 from rerank_kit.panels.views.rank import RankPanel
 from rerank_kit.panels.views.search import SearchPanel
+from rerank_kit.panels.views.tune import TunePanel
 
 TABS: tuple[tuple[str, Callable[[], frame.Panel]], ...] = (
     ("Rank", RankPanel),
@@ -25,6 +26,7 @@ TABS: tuple[tuple[str, Callable[[], frame.Panel]], ...] = (
     ("Judge", JudgePanel),
     ("Launch", lambda: LaunchPanel(os.environ.get("RERANK_PROFILE") or "auto", shared=True)),
     ("Memory", MemoryPanel),
+    ("Tune", lambda: TunePanel(os.environ.get("RERANK_PROFILE") or "auto")),
     ("Doctor", DoctorPanel),
     ("Money", MoneyPanel),
 )

@@ -29,9 +29,11 @@ _OUR_CLASSES = {"rk-soft", "rk-status", "rk-ours", "rk-card", "rk-links", "rk-le
 _THEIR_TAGS = {"code", "pre", "td"}
 _THEIR_CLASS = "rk-theirs"  # a heading that is the user's query
 #: The places in a message where words of ours stand; what fills the others is left as it is.
-_OUR_PARTS = {"purpose", "verdict", "why", "said", "stage", "doing"}
+_OUR_PARTS = {"purpose", "verdict", "why", "said", "stage", "doing", "what", "begin"}
 #: Tables in which every word is ours (their aria-label).
-_OUR_TABLES = {"memory term by term", "all models on this device", "money so far"}
+_OUR_TABLES = {
+    "memory term by term", "all models on this device", "money so far", "settings tried",
+}  # fmt: skip
 
 
 def default_language() -> str:
