@@ -15,8 +15,8 @@ from rerank_kit.panels.views import language
 
 #: Names are the same in every language: products, flags, formats, our own identifiers.
 NAMES = re.compile(
-    r"rerank_kit|English|Profile|auto|practice|cpu|gpu|remote|CNY|GPU|([\d.]+ )?GiB|CUDA graph|bfloat16|"
-    r"[\w.]+_[\w_]+|awq|fp8|float16|--[\w-]+|https?://\S+|/home/\S+|Qwen\S+|(RTX|Laptop|A100|PRO)\b.*"
+    r"rerank_kit|English|Profile|auto|practice|cpu|gpu|remote|CNY|GPU|([\d.]+ )?GiB|CUDA graph|"
+    r"bfloat16|[\w.]+_[\w_]+|awq|fp8|float16|--[\w-]+|https?://\S+|/home/\S+|Qwen\S+|(RTX|Laptop|A100|PRO)\b.*"
 )
 #: The instructions of the library, and the default: English is what the model reads.
 PICKED = re.compile(
@@ -53,7 +53,7 @@ def test_a_running_server_is_told_in_chinese(server: Server) -> None:
     assert "at http" in panel.state.value
     panel.language = "zh"
     assert english(panel) == []
-    assert f"practice（practice），地址 {server.url}。" in panel.state.value
+    assert f"practice（practice），地址 {server.url}" in panel.state.value
 
 
 def test_going_back_brings_the_english_and_keeps_what_was_chosen() -> None:
@@ -86,6 +86,24 @@ def test_texts_of_the_user_are_never_translated(reranker: Reranker) -> None:
     assert "名次" in shown
     assert "4 个文档" in shown
     assert "保存为 CSV" in shown
+
+
+def test_what_a_ranking_says_is_chinese_too(reranker: Reranker) -> None:
+    panel: Any = panels.rank(reranker)
+    panel.model.rank()
+    panel.model.join()
+    panel.top_n.value, panel.threshold.value = 2, 0.01
+    panel.model.rank()
+    panel.model.join()
+    panel.beside.value = 1
+    panel.batch.many.value = True
+    panel.model.rank()
+    panel.model.join()
+    panel.language = "zh"
+    theirs = {one.query for one in panel.model.batch.rankings}
+    assert [text for text in english(panel) if text not in theirs] == []
+    panel.batch.many.value = False
+    assert english(panel) == []
 
 
 def test_markup_survives_unchanged() -> None:

@@ -202,8 +202,8 @@ class Search:
         if known and all(str(number) in known.speeds for number in self.concurrencies):
             self.remembered += 1
             return known
-        self.on_change()
         self.starts += 1
+        self.on_change()
         settings = with_choices(self.base, self.knobs, choices)
         trial = run_trial(
             settings, choices, self.workload, self._limit_in(settings.dtype),

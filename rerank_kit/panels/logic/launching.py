@@ -15,8 +15,9 @@ from rerank_kit.panels.logic.choice import LaunchChoice
 from rerank_kit.panels.logic.spending import known_price
 from rerank_kit.panels.logic.work import Model
 from rerank_kit.registry import ServerRecord
-from rerank_kit.server import Server, ladder
+from rerank_kit.server import Server, ladder, live
 from rerank_kit.server.lifecycle import launch
+from rerank_kit.server.live import LiveView
 from rerank_kit.server.recovery import changed
 from rerank_kit.server.remedies import Fix
 from rerank_kit.server.server import stop_record
@@ -49,6 +50,9 @@ class LaunchModel(Model, LaunchChoice):
         self.said = ""
         self.may_force = False
         self.price_per_hour, self.currency = known_price()
+        self.live: LiveView | None = None
+        #: A view that nobody sees switches it off: a look costs the server a little.
+        self.live_wanted = True
         self._updated_at = 0.0
         self._noted = ""
 
@@ -80,6 +84,30 @@ class LaunchModel(Model, LaunchChoice):
                             self.look()
 
         threading.Thread(target=run, daemon=True).start()
+
+    def watch_live(self, every_seconds: float = 2.0) -> None:
+        """Look at the ready server's own numbers now and then, for as long as the process lives:
+        what `rerank-kit status --watch` shows."""
+        def run() -> None:
+            while True:
+                time.sleep(every_seconds)
+                if self.live_wanted and self.state == "ready" and not self.busy:
+                    self.look_live()
+
+        threading.Thread(target=run, daemon=True).start()
+
+    def look_live(self) -> None:
+        """One look at the server's own numbers; none where it does not tell them."""
+        record = self.record
+        if record is None:
+            self.live = None
+            return
+        before = self.live if self.live is not None and self.live.url == record.url else None
+        try:
+            self.live = live.look(record.url, before)
+        except RerankKitError:
+            self.live = None  # it ends, or it is no vLLM
+        self.changed()
 
     @property
     def state(self) -> str:

@@ -60,7 +60,7 @@ class TuneModel(Model, LaunchChoice):
         self.progress: Progress | None = None
         self.said = ""
         self._stop_wanted = False
-        self._updated_at = 0.0
+        self._updated_at, self._starts_seen = 0.0, 0
 
     def offered(self) -> tuple[Knob, ...]:
         """Every setting that may be tried with this profile. Raises InputError, SetupError."""
@@ -142,7 +142,7 @@ class TuneModel(Model, LaunchChoice):
 
     def _search(self) -> None:
         self.said = ""
-        self.found, self.progress, self.search = None, None, None
+        self.found, self.progress, self.search, self._starts_seen = None, None, None, 0
         search = self.prepared()
         self.search = search
         try:
@@ -154,14 +154,18 @@ class TuneModel(Model, LaunchChoice):
             self._settings = None  # a GPU has its memory back
 
     def _on_progress(self, progress: Progress) -> None:
+        new_stage = self.progress is None or self.progress.stage != progress.stage
         self.progress = progress
-        self._on_change()
+        self._on_change(new_stage)
 
-    def _on_change(self) -> None:
+    def _on_change(self, at_once: bool = False) -> None:
         if self._stop_wanted:
             raise _Stopped
         now = time.monotonic()
-        if now - self._updated_at >= _UPDATE_SECONDS:
+        new_start = self.search is not None and self.search.starts != self._starts_seen
+        if new_start and self.search is not None:
+            self._starts_seen, self.progress = self.search.starts, None
+        if at_once or new_start or now - self._updated_at >= _UPDATE_SECONDS:
             self._updated_at = now
             self.changed()
 

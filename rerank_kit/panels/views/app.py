@@ -89,6 +89,8 @@ class AppPanel(frame.Panel):
             self.place.children = wanted
         launch: Any = self.panels.get("Launch")
         self.server_line.value = _server_line(launch.model) if launch else ""
+        if launch:
+            launch.model.live_wanted = self.open == "Launch"  # thirty viewers, one server
 
 
 def _server_line(model: Any) -> str:

@@ -33,6 +33,7 @@ _OUR_PARTS = {"purpose", "verdict", "why", "said", "stage", "doing", "what", "be
 #: Tables in which every word is ours (their aria-label).
 _OUR_TABLES = {
     "memory term by term", "all models on this device", "money so far", "settings tried",
+    "what each step cost",
 }  # fmt: skip
 
 

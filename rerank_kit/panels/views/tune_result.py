@@ -28,14 +28,16 @@ def trying_html(model: TuneModel) -> str:
         return frame.status_line("Measuring what the hardware could do at best ...")
     words = f"Start {search.starts} of {search.most_starts} at most: "
     now = model.progress
-    if now is None or now.stage == "ready":
-        name = frame.escape(search.trying)
+    name = frame.escape(search.trying)
+    if now is None:
+        return f"{frame.status_line('Starting ...')}<p><code>{name}</code></p>"
+    if now.stage == "ready":
         measured = frame.status_line(f"{words}the speed is measured")
         return f"{measured}<p><code>{name}</code></p>"
     left = "" if now.seconds_left is None else f", about {now.seconds_left:.0f} s left"
     words += f"{now.stage}, {now.percent:.0f} %{left}"
     return (
-        f"{frame.status_line(words)}<p><code>{frame.escape(search.trying)}</code></p>"
+        f"{frame.status_line(words)}<p><code>{name}</code></p>"
         f"<div class='rk-progress' role='progressbar' aria-label='start of the server' "
         f"aria-valuemin='0' aria-valuemax='100' aria-valuenow='{now.percent:.0f}'>"
         f"<i style='width:{now.percent:.1f}%'></i></div>"
