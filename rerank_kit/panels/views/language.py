@@ -29,7 +29,7 @@ _OUR_CLASSES = {"rk-soft", "rk-status", "rk-ours", "rk-card", "rk-links", "rk-le
 _THEIR_TAGS = {"code", "pre", "td"}
 _THEIR_CLASS = "rk-theirs"  # a heading that is the user's query
 #: The places in a message where words of ours stand; what fills the others is left as it is.
-_OUR_PARTS = {"purpose", "verdict", "why", "said", "stage", "doing", "what", "begin"}
+_OUR_PARTS = {"purpose", "verdict", "why", "said", "stage", "doing", "what", "begin", "title"}
 #: Tables in which every word is ours (their aria-label).
 _OUR_TABLES = {
     "memory term by term", "all models on this device", "money so far", "settings tried",
@@ -116,7 +116,19 @@ def translated(text: str) -> str:
                 }
                 found = chinese.format(**parts)
                 break
+    if found is None:
+        found = _sentence_by_sentence(core)
     return text if found is None else text.replace(core, found)
+
+
+def _sentence_by_sentence(text: str) -> str | None:
+    """The Chinese of a text of several sentences; None unless every one is known. (A diagnosis
+    leaves those out whose numbers the log does not have.)"""
+    sentences = re.split(r"(?<=\.) (?=[A-Z`])", text)
+    if len(sentences) < 2:
+        return None
+    found = [translated(one) for one in sentences]
+    return None if any(map(str.__eq__, found, sentences)) else "".join(found)
 
 
 def _is_html(widget: Any) -> bool:
@@ -138,9 +150,11 @@ def _translated(english: Any, trait: str) -> Any:
 def _catalogue() -> tuple[dict[str, str], list[tuple[re.Pattern[str], str]]]:
     from babel.messages.pofile import read_po
 
-    source = files("rerank_kit.panels.views") / "zh_CN.po"
-    with source.open("rb") as file:
-        messages = {str(one.id): str(one.string) for one in read_po(file) if one.id and one.string}
+    messages: dict[str, str] = {}
+    for name in ("failures_zh_CN.po", "zh_CN.po"):
+        with (files("rerank_kit.panels.views") / name).open("rb") as file:
+            found = read_po(file)
+        messages |= {str(one.id): str(one.string) for one in found if one.id and one.string}
     exact = {english: chinese for english, chinese in messages.items() if "{" not in english}
     # The longest first: the most special message wins.
     templates = sorted((one for one in messages if one not in exact), key=len, reverse=True)

@@ -125,7 +125,10 @@ class LaunchPanel(frame.Panel):
         lines: list[widgets.Widget] = []
         for number, (fix, can_apply) in enumerate(found, start=1):
             change, why = frame.escape(fix.change), frame.escape(fix.why)
-            words = f"<b>{number}.</b> <code>{change}</code> {why}"
+            if fix.kind != "advice":  # a flag or a command, the same in every language
+                change = f"<code>{change}</code>"
+            ours = "class='rk-ours'"
+            words = f"<b>{number}.</b> <span {ours}>{change}</span> <span {ours}>{why}</span>"
             parts = [frame.text(f"<div>{words}</div>")]
             if can_apply:
                 apply = functools.partial(self.model.apply, fix)
