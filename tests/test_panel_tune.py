@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +110,33 @@ def test_the_end_is_what_one_pastes_and_what_it_costs(tune: Any) -> None:
     assert "0.14 CNY for 1,000 queries of 32 documents" in tune.result.value
     tune.language = "zh"
     assert _english(tune) == []
+
+
+#: What a page does that is closed while its search runs.
+CLOSED = """
+import time
+from rerank_kit import panels
+panel = panels.tune("practice")
+panel.model.start()
+while panel.model.progress is None and panel.model.busy:
+    time.sleep(0.1)
+print(panel.model.progress is not None, panel.model.busy)
+"""
+
+
+@pytest.mark.full
+def test_a_page_that_is_closed_leaves_no_server_behind(
+    own_state: Path, tmp_path: Path
+) -> None:
+    """And what Ctrl-C of scripts/webapp.sh has to end is written down, should all else fail."""
+    noted = tmp_path / "servers"
+    environment = os.environ | {"RERANK_KIT_WEBAPP_SERVERS": str(noted)}
+    done = subprocess.run(
+        [sys.executable, "-c", CLOSED], env=environment, capture_output=True, text=True,
+        timeout=400,
+    )  # fmt: skip
+    assert done.stdout.split() == ["True", "searching", "for", "settings"], done.stderr
+    assert clean(own_state) and len(noted.read_text().split()) == 1
 
 
 @pytest.mark.full

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 import time
 from pathlib import Path
@@ -12,6 +11,7 @@ from rerank_kit import machine, registry
 from rerank_kit.errors import LaunchError, LaunchStopped, RerankKitError
 from rerank_kit.money.meter import SECONDS_PER_HOUR, money
 from rerank_kit.panels.logic.choice import LaunchChoice
+from rerank_kit.panels.logic.servers import note_for_the_page
 from rerank_kit.panels.logic.spending import known_price
 from rerank_kit.panels.logic.work import Model
 from rerank_kit.registry import ServerRecord
@@ -197,7 +197,7 @@ class LaunchModel(Model, LaunchChoice):
             self.record = self._starting_record() or self.record
             if self.record is not None and self.record.mark != self._noted:
                 self._noted = self.record.mark
-                _note_for_the_page(self.record)
+                note_for_the_page(self.record)
             self.changed()
 
     def _starting_record(self) -> ServerRecord | None:
@@ -230,14 +230,6 @@ class LaunchModel(Model, LaunchChoice):
             raise LaunchError(f"The server did not end: {report.details}")
         if not self.may_force:
             self.server = self.record = self.progress = None
-
-
-def _note_for_the_page(record: ServerRecord) -> None:
-    """scripts/webapp.sh ends at Ctrl-C what was started in its page: it reads this file."""
-    path = os.environ.get("RERANK_KIT_WEBAPP_SERVERS")
-    if path and record.launcher_pid == os.getpid():
-        with contextlib.suppress(OSError), open(path, "a", encoding="utf-8") as file:
-            file.write(f"{record.port}\n")
 
 
 def _can_apply(fix: Fix) -> bool:

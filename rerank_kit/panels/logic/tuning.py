@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import time
 
 from rerank_kit import registry
 from rerank_kit.errors import InputError
 from rerank_kit.money.meter import money
 from rerank_kit.panels.logic.choice import LaunchChoice
+from rerank_kit.panels.logic.servers import note_for_the_page
 from rerank_kit.panels.logic.spending import known_price
 from rerank_kit.panels.logic.work import Model
 from rerank_kit.registry import ServerRecord
@@ -25,6 +28,8 @@ SOURCES = (*SHIPPED, OWN_TEXTS)
 REQUESTS_AT_ONCE, SECONDS, MOST_STARTS, DOCUMENTS, ORDER_PERCENT = "1, 2, 4", 10.0, 20, 32, 99.0
 #: A view is brought up to date at most so often while something is measured.
 _UPDATE_SECONDS = 0.5
+#: A kernel that is shut down waits so long for the search to end its server.
+_GOOD_BYE_SECONDS = 20.0
 
 
 class _Stopped(Exception):
@@ -145,15 +150,26 @@ class TuneModel(Model, LaunchChoice):
         self.found, self.progress, self.search, self._starts_seen = None, None, None, 0
         search = self.prepared()
         self.search = search
+        atexit.register(self._good_bye)  # a page that is closed must not leave a server behind
         try:
             self.found = tune(search, self.price_per_hour or None, self.currency)
         except _Stopped:
             self.said = "Stopped. What was measured is kept: Start goes on from there."
         finally:
+            atexit.unregister(self._good_bye)
             search.trying = ""
             self._settings = None  # a GPU has its memory back
 
+    def _good_bye(self) -> None:
+        self._stop_wanted = True
+        with contextlib.suppress(TimeoutError):
+            self.join(_GOOD_BYE_SECONDS)
+
     def _on_progress(self, progress: Progress) -> None:
+        if self.progress is None:
+            for record in registry.living():
+                if record.state == "starting":
+                    note_for_the_page(record)
         new_stage = self.progress is None or self.progress.stage != progress.stage
         self.progress = progress
         self._on_change(new_stage)
