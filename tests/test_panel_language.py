@@ -142,7 +142,7 @@ def _unknown(text: str) -> list[str]:
     with_numbers = re.sub(r"\{\w+\}", "7", text)
     return [
         one
-        for one in re.split(r"(?<=\.) (?=[A-Z`])", with_numbers)
+        for one in language._SENTENCES.split(with_numbers)
         if language.translated(one) == one and re.search(r"[A-Za-z]{3}", one)
     ]
 
@@ -154,6 +154,8 @@ def test_every_failure_family_is_told_in_chinese() -> None:
         texts = [family.title, family.cause, *(fix.why for fix in family.fixes)]
         texts += [fix.change for fix in family.fixes if fix.kind == "advice"]
         english = [one for text in texts for one in _unknown(text)]
+        whole = language.translated(re.sub(r"\{\w+\}", "7", family.cause))
+        english += [whole] if re.search(r"[a-z]{3,} [a-z]{2,} [a-z]{3,}", whole) else []
         if english:
             missing[family.id] = english
     assert missing == {}

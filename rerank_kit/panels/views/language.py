@@ -30,6 +30,7 @@ _THEIR_TAGS = {"code", "pre", "td"}
 _THEIR_CLASS = "rk-theirs"  # a heading that is the user's query
 #: The places in a message where words of ours stand; what fills the others is left as it is.
 _OUR_PARTS = {"purpose", "verdict", "why", "said", "stage", "doing", "what", "begin", "title"}
+_SENTENCES = re.compile(r"(?<=\.) (?=[A-Z0-9`]|vLLM)")
 #: Tables in which every word is ours (their aria-label).
 _OUR_TABLES = {
     "memory term by term", "all models on this device", "money so far", "settings tried",
@@ -105,7 +106,7 @@ def translated(text: str) -> str:
     if not re.search(r"[A-Za-z]", core):
         return text
     exact, patterns = _catalogue()
-    found = exact.get(core)
+    found = exact.get(core) or _sentence_by_sentence(core)
     if found is None:
         for pattern, chinese in patterns:
             match = pattern.fullmatch(core)
@@ -116,15 +117,13 @@ def translated(text: str) -> str:
                 }
                 found = chinese.format(**parts)
                 break
-    if found is None:
-        found = _sentence_by_sentence(core)
     return text if found is None else text.replace(core, found)
 
 
 def _sentence_by_sentence(text: str) -> str | None:
     """The Chinese of a text of several sentences; None unless every one is known. (A diagnosis
     leaves those out whose numbers the log does not have.)"""
-    sentences = re.split(r"(?<=\.) (?=[A-Z`])", text)
+    sentences = _SENTENCES.split(text)
     if len(sentences) < 2:
         return None
     found = [translated(one) for one in sentences]
