@@ -98,15 +98,12 @@ class LaunchModel(Model, LaunchChoice):
 
     def look_live(self) -> None:
         """One look at the server's own numbers; none where it does not tell them."""
-        record = self.record
-        if record is None:
-            self.live = None
-            return
-        before = self.live if self.live is not None and self.live.url == record.url else None
-        try:
-            self.live = live.look(record.url, before)
-        except RerankKitError:
-            self.live = None  # it ends, or it is no vLLM
+        record, before = self.record, self.live
+        self.live = None
+        if record is not None:
+            with contextlib.suppress(RerankKitError):  # it ends, or it is no vLLM
+                same = before if before is not None and before.url == record.url else None
+                self.live = live.look(record.url, same)
         self.changed()
 
     @property
