@@ -99,11 +99,12 @@ class LaunchModel(Model, LaunchChoice):
     def look_live(self) -> None:
         """One look at the server's own numbers; none where it does not tell them."""
         record, before = self.record, self.live
-        self.live = None
+        found: LiveView | None = None
         if record is not None:
             with contextlib.suppress(RerankKitError):  # it ends, or it is no vLLM
                 same = before if before is not None and before.url == record.url else None
-                self.live = live.look(record.url, same)
+                found = live.look(record.url, same)
+        self.live = found
         self.changed()
 
     @property
