@@ -110,6 +110,21 @@ def test_what_a_ranking_says_is_chinese_too(reranker: Reranker) -> None:
     assert english(panel) == []
 
 
+def test_a_sound_server_is_examined_in_chinese(server: Server) -> None:
+    """And a search is told in it: what stands there only after a button was pressed."""
+    panel: Any = panels.doctor(server.url)
+    panel.model.examine()
+    panel.model.join()
+    panel.language = "zh"
+    assert [text for text in english(panel) if server.url not in text] == []
+    search: Any = panels.search(server.reranker())
+    search.model.search()
+    search.model.join()
+    search.language = "zh"
+    theirs = {*search.model.texts.queries, *search.sample._options_labels}
+    assert [text for text in english(search) if text not in theirs] == []
+
+
 def test_markup_survives_unchanged() -> None:
     panel = panels.memory()
     shown = panel.widget.children[1].value

@@ -42,6 +42,7 @@ class AppPanel(frame.Panel):
         self.panels: dict[str, frame.Panel] = {}
         self.open = TABS[0][0]
         super().__init__(Model())
+        self.widget.add_class("rk-app")
         launch: Any = self.panel("Launch")
         launch.model.watch(self.refresh)
         launch.model.watch_for_servers()

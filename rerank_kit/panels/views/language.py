@@ -164,9 +164,14 @@ def _pattern(message: str) -> re.Pattern[str]:
     parts = re.split(r"\{(\w+)\}", message)
     return re.compile(
         "".join(
-            f"(?P<{part}>.+?)" if place % 2 else re.escape(part) for place, part in enumerate(parts)
+            f"(?P<{part}>{_filled_by(part)}+?)" if place % 2 else re.escape(part) for place, part in enumerate(parts)
         )
     )
+
+
+def _filled_by(name: str) -> str:
+    """A place called count stands for one word, a number: "{count} ms" is no end of a sentence."""
+    return r"\S" if name == "count" else "."
 
 
 class _Pieces(HTMLParser):

@@ -43,7 +43,7 @@ class TunePanel(frame.Panel):
             description="Also these quantised forms", placeholder="fp8"), "medium")  # fmt: skip
         self.order = frame.field(widgets.BoundedFloatText(
             value=model.order_kept_percent, min=50.0, max=100.0, step=0.1,
-            description="Order that must be kept, %"), "narrow")  # fmt: skip
+            description="Order that must be kept, %"), "medium")  # fmt: skip
         self.memory = frame.field(widgets.BoundedFloatText(
             value=model.memory_gib, min=0.0, max=4000.0, step=0.5,
             description="Memory at most, GiB (0: all)"), "medium")  # fmt: skip
