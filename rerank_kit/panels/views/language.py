@@ -164,7 +164,8 @@ def _pattern(message: str) -> re.Pattern[str]:
     parts = re.split(r"\{(\w+)\}", message)
     return re.compile(
         "".join(
-            f"(?P<{part}>{_filled_by(part)}+?)" if place % 2 else re.escape(part) for place, part in enumerate(parts)
+            f"(?P<{part}>{_filled_by(part)}+?)" if place % 2 else re.escape(part)
+            for place, part in enumerate(parts)
         )
     )
 
