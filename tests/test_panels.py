@@ -21,6 +21,8 @@ from rerank_kit.panels.logic.choice import CACHE, LENGTH, STEP
 from rerank_kit.panels.logic.launching import LaunchModel
 from rerank_kit.panels.logic.ranking import OWN, PARAGRAPHS, RankModel
 from rerank_kit.panels.logic.searching import SearchModel
+from rerank_kit.panels.logic.spending import BESIDES
+from rerank_kit.panels.logic.steps import Steps
 from rerank_kit.panels.logic.work import Model
 from rerank_kit.server import settings_for
 from rerank_kit.server.diagnosis import diagnose
@@ -224,6 +226,75 @@ def test_what_is_saved_can_be_read_again(rank: Any) -> None:
     assert rank.result.value.count("download=") == 2
 
 
+def test_many_queries_against_the_same_documents(rank: Any, reranker: Reranker) -> None:
+    """The very rankings of rank_many, a table for each query, and one file of all."""
+    rank.batch.many.value = True
+    assert rank.query.layout.display == "none" and rank.batch.queries.layout.display is None
+    rank.batch.queries.value = "redis timeout\n\n  怎样冲咖啡\n<b>x"
+    rank.text.value = "raise the redis timeout\n咖啡豆现磨\n=SUM(A1)\n草莓"
+    press(rank, rank.rank)
+    assert rank.model.problem is None, rank.model.problem
+    batch, documents = rank.model.batch, rank.text.value.splitlines()
+    asked = ["redis timeout", "怎样冲咖啡", "<b>x"]
+    wanted = reranker.rank_many([(query, documents) for query in asked])
+    assert [one.query for one in batch.rankings] == asked
+    for found, direct in zip(batch.rankings, wanted, strict=True):
+        assert found.scores == pytest.approx(direct.scores, abs=1e-4)
+    shown = rank.batch.result.value
+    assert shown.count("<table") == 3 and "3 queries, 4 documents each" in shown
+    assert "<b>x" not in shown and "practice model, a toy" in shown
+    rows = list(csv.DictReader(io.StringIO(batch.as_csv().removeprefix("\ufeff"))))
+    assert len(rows) == 12 and {row["query_number"] for row in rows} == {"1", "2", "3"}
+    assert "'=SUM(A1)" in {row["text"] for row in rows}
+    saved = json.loads(batch.as_json())
+    assert [len(one["results"]) for one in saved] == [4, 4, 4]
+    assert shown.count("download=") == 2
+
+
+def test_a_batch_tells_how_far_it_is_and_can_be_stopped(rank: Any) -> None:
+    model, seen = rank.model, []
+    rank.batch.many.value = True
+    model.queries_file = ("mine.txt", "\n".join(f"question {n}" for n in range(300)).encode())
+    rank.text.value = "a\nb\nc\nd"
+
+    def look() -> None:
+        if model.busy and model.wanted:
+            seen.append((model.done, rank.batch.result.value))
+            if model.done:
+                rank.batch.stop.click()
+
+    model.watch(look)
+    press(rank, rank.rank)
+    assert seen[0][0] == 0 and "of 300 queries are ranked" in seen[-1][1]
+    assert 0 < len(model.batch.rankings) < 300 and model.batch.asked == 300
+    assert " of 300 queries, 4 documents each" in rank.batch.result.value
+    assert "more queries are in the files" in rank.batch.result.value
+
+
+def test_a_batch_without_queries_is_a_sentence(rank: Any) -> None:
+    rank.batch.many.value, rank.batch.queries.value = True, "  \n"
+    press(rank, rank.rank)
+    assert "There are no queries." in rank.status.value and rank.model.batch is None
+
+
+def test_two_settings_side_by_side(rank: Any) -> None:
+    press(rank, rank.rank)
+    rank.instruction.value, rank.own.value = OWN, "Find fruit"
+    rank.top_n.value = 3
+    press(rank, rank.rank)
+    rank.beside.value = 1
+    shown = rank.result.value
+    assert shown.count('<table aria-label="ranking"') == 2 and "rk-columns" in shown
+    assert "instruction: my own words" in shown and "instruction: official default" in shown
+    assert "shown: 3 at most" in shown
+    places = {row.index: row.rank for row in rank.model.history[1].rows()}
+    for row in rank.model.history[0].rows():
+        if places[row.index] > row.rank:
+            assert f"▲ {places[row.index] - row.rank}" in shown
+    rank.beside.value = None
+    assert rank.result.value.count("<table") == 1
+
+
 def test_texts_cannot_break_out_of_the_page(rank: Any) -> None:
     rank.query.value = rank.text.value = "<script>alert(1)</script><b>x"
     rank.show_prompt.value = True
@@ -263,6 +334,8 @@ def test_the_sliders_move_the_command_and_the_memory(own_state: Path) -> None:
     panel.length.number.value = 2048
     assert panel.model.attempt.arguments == (CACHE, str(1024 * MIB), LENGTH, "2048")
     assert panel.model.settings().argv(8000)[-4:] == [CACHE, str(1024 * MIB), LENGTH, "2048"]
+    for flag in (CACHE, LENGTH):  # a reader of the command must not have to know which one counts
+        assert panel.command.value.count(flag) == 1, panel.command.value
 
 
 def test_a_cache_too_small_is_foretold(own_state: Path) -> None:
@@ -460,13 +533,52 @@ def test_money_needs_a_price_and_the_guard_is_a_real_one(own_state: Path) -> Non
     assert not panel.model.is_on and "nothing watches the bill" in panel.guard.value
 
 
+def test_each_step_has_its_cost_and_the_rest_of_the_time_too(
+    own_state: Path, rank: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rented machine is paid for whatever it does: most of it is waiting."""
+    steps = Steps()
+    monkeypatch.setattr("rerank_kit.panels.logic.work.STEPS", steps)
+    monkeypatch.setattr("rerank_kit.panels.logic.spending.STEPS", steps)
+    panel: Any = panels.money()
+    assert panel.steps.value == ""
+    press(rank, rank.rank)
+    press(rank, rank.rank)
+    assert ">ranking<" in panel.steps.value and ">2<" in panel.steps.value
+    assert [one.cost for one in panel.model.steps()] == [None]
+    panel.price.value = 3600.0
+    ranking, rest = panel.model.steps()
+    assert ranking.cost == pytest.approx(ranking.seconds) and ranking.seconds > 0
+    assert (rest.name, rest.times) == (BESIDES, 0)
+    assert ranking.cost + rest.cost == pytest.approx(panel.model.spent(), rel=0.01)
+    press(panel, panel.on)  # the guard's own work is no step
+    assert [one.name for one in panel.model.steps()] == ["ranking", BESIDES]
+
+
+def test_a_ready_server_tells_what_it_does(server: Any, rank: Any) -> None:
+    panel: Any = panels.launch("practice")
+    panel.model.live_wanted = False  # this test does the looking
+    panel.model.look_live()
+    press(rank, rank.rank)
+    panel.model.look_live()
+    shown = panel.live.value
+    assert "What it does now" in shown and "KV cache in use" in shown
+    assert f">{panel.model.live.pairs_done:,} pairs<" in shown
+    assert panel.model.live.seconds_per_pair is not None
+    panel.language = "zh"
+    assert "KV 缓存占用" in panel.live.value and "每对用时" in panel.live.value
+    panel.model.record = None
+    panel.model.look_live()
+    assert panel.live.value == ""
+
+
 # --- the page -------------------------------------------------------------------------------
 
 
 def test_the_page_has_a_tab_for_every_panel(own_state: Path) -> None:
     page: Any = panels.app()
     assert list(page.tabs) == [
-        "Rank", "Search", "Judge", "Launch", "Memory", "Doctor", "Money"
+        "Rank", "Search", "Judge", "Launch", "Memory", "Tune", "Doctor", "Money"
     ]  # fmt: skip
     assert "none runs" in page.server_line.value
     for name, tab in page.tabs.items():

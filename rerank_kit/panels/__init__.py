@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from rerank_kit.client import Reranker
     from rerank_kit.panels.views.frame import Panel
 
-__all__ = ["app", "doctor", "judge", "launch", "memory", "money", "rank", "search"]
+__all__ = ["app", "doctor", "judge", "launch", "memory", "money", "rank", "search",
+           "tune"]  # fmt: skip
 
 
 def rank(reranker: Reranker | None = None) -> Panel:
@@ -37,6 +38,11 @@ def launch(profile: str = "auto") -> Panel:
 def search(reranker: Reranker | None = None, folder: str = "") -> Panel:
     """Search a folder in two stages, recall and rerank side by side."""
     return _view("search", "SearchPanel")(reranker, folder)
+
+
+def tune(profile: str = "auto") -> Panel:
+    """Search the fastest settings that rank the same: `tune(Search(...))` with buttons."""
+    return _view("tune", "TunePanel")(profile)
 
 
 def memory(gpu: str = "") -> Panel:

@@ -44,7 +44,8 @@ class ServerSettings:
     vllm_version: str | None = None  # None: the newest that versions.json knows
 
     def vllm_arguments(self, port: int) -> list[str]:
-        """Everything after `vllm serve MODEL`. The user's own flags come last and win."""
+        """Everything after `vllm serve MODEL`. The user's own flags come last, and take the place
+        of the kit's."""
         facts = versions.facts_of(self.vllm_version)
         arguments = [
             "--served-model-name", self.served_name,
@@ -59,7 +60,7 @@ class ServerSettings:
         if "VLLM_CPU_KVCACHE_SPACE" not in self.environment:
             arguments += ["--kv-cache-memory-bytes", str(self.kv_cache_memory_bytes)]
         arguments += head_arguments(self.model)
-        return [*_known_flags([*arguments, *self.flags], facts), *self.extra_args]
+        return [*_kit_flags([*arguments, *self.flags], facts, self.extra_args), *self.extra_args]
 
     def argv(self, port: int) -> list[str]:
         """The command that is run: vLLM's own server through a small main module, which makes
@@ -137,13 +138,17 @@ def needs_overrides(model: str) -> bool:
     return "seq-cls" not in model
 
 
-def _known_flags(words: list[str], facts: versions.VersionFacts) -> list[str]:
-    """The kit's own flags without those, and their values, that this version does not have."""
+def _kit_flags(
+    words: list[str], facts: versions.VersionFacts, extra_args: tuple[str, ...]
+) -> list[str]:
+    """The kit's own flags without those, and their values, that this version does not have or
+    that the user gives, too: vLLM would take the last one, a reader might take the first."""
+    given = {word.split("=", 1)[0] for word in extra_args if word.startswith("--")}
     kept: list[str] = []
     dropping = False
     for word in words:
-        if word.startswith("--"):
-            dropping = not facts.has(word)
+        if word.startswith("-"):
+            dropping = word in given or word.startswith("--") and not facts.has(word)
         if not dropping:
             kept.append(word)
     return kept

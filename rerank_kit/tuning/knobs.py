@@ -5,7 +5,7 @@ A knob is tried in the order of this file: first what costs nothing, then what m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rerank_kit.errors import InputError
@@ -151,6 +151,28 @@ def knobs_for(
         for form in quantisations
     ]
     return tuple(found)
+
+
+def with_values(knob: Knob, values: Sequence[str]) -> Knob:
+    """The knob with values of one's own, tried in this order. Raises InputError where one is no
+    whole number above zero and the knob's own are.
+
+    >>> with_values(CPU_KNOBS[1], ["32", "64"]).values
+    ('32', '64')
+    """
+    if takes_numbers(knob):
+        for value in values:
+            if not value.isdecimal() or int(value) < 1:
+                raise InputError(
+                    f"{value!r} is no value of {knob.name}.",
+                    hint=f"whole numbers, e.g. {', '.join(knob.values)}",
+                )
+    return replace(knob, values=tuple(value for value in values if value != knob.default))
+
+
+def takes_numbers(knob: Knob) -> bool:
+    """Whether a knob's values are numbers of one's own choice, not one of a few words."""
+    return knob.kind == FLAG and all(value.isdecimal() for value in knob.values)
 
 
 def vllm_defaults(settings: ServerSettings, knobs: tuple[Knob, ...]) -> dict[str, str]:

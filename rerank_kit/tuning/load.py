@@ -45,7 +45,8 @@ def run_load(
 ) -> LoadReport:
     """Send a load to a running server and report. Requests are not repeated when they fail: a
     failure counts as one. first_request: where in the workload to begin; a second load on the same
-    server must begin at the first one's `next_request`, or the cache answers.
+    server must begin at the first one's `next_request`, or the cache answers. on_progress: told
+    how many are answered; what it raises ends the load.
 
     Raises the RequestErrors when the server cannot be reached, or when every request fails.
     """
@@ -116,13 +117,16 @@ def _closed(
         threading.Thread(target=work, daemon=True).start()
     done: list[_Done] = []
     running = load.concurrency
-    while running:
-        result = results.get()
-        if result is None:
-            running -= 1
-        else:
-            done.append(result)
-            on_progress(len(done))
+    try:
+        while running:
+            result = results.get()
+            if result is None:
+                running -= 1
+            else:
+                done.append(result)
+                on_progress(len(done))
+    finally:
+        left[0] = 0  # interrupted: nobody takes another request
     return done
 
 

@@ -61,7 +61,9 @@ class Step:
 @dataclass
 class Search:
     """base: the profile's settings; knobs say what may change, and begin at vLLM's own values;
-    what no knob names stays as the profile has it. say: told each step's sentence."""
+    what no knob names stays as the profile has it. say: told each step's sentence. on_change:
+    called before each trial and often during it; what it raises ends the search, and nothing
+    stays running. trying: the setting that is tried now."""
 
     base: ServerSettings
     knobs: tuple[Knob, ...]
@@ -72,12 +74,14 @@ class Search:
     most_starts: int = 20
     say: Callable[[str], object] = print
     on_progress: Callable[[Any], None] | None = None
+    on_change: Callable[[], object] = lambda: None
     again: bool = False
     steps: list[Step] = field(default_factory=list)
     limit: Limit | None = None
     start_name: str = "vLLM's defaults"
     starts: int = 0
     remembered: int = 0
+    trying: str = ""
     _trials: dict[str, Trial] = field(default_factory=dict, repr=False)
     _reference: list[list[float]] = field(default_factory=list, repr=False)
 
@@ -85,6 +89,8 @@ class Search:
         """The best trial. Raises LaunchError when not even the defaults start."""
         self.steps.clear()
         self._trials = {} if self.again else self._read()
+        self.trying = self.start_name
+        self.on_change()
         self.limit = self._limit()
         defaults = vllm_defaults(self.base, self.knobs)
         first = self._trial(defaults)
@@ -100,6 +106,7 @@ class Search:
                 self.say(f"That is {best.percent_of_limit:.0f} % of the limit: nothing to gain.")
                 break
             best = self._climb(knob, best)
+        self.trying = ""
         return self._with_client(best)
 
     def _climb(self, knob: Knob, best: Trial) -> Trial:
@@ -110,6 +117,7 @@ class Search:
             if reason:
                 self._note(name, "skipped", f"{name} was not tried: {reason}.")
                 break
+            self.trying = name
             trial = self._trial(best.choices | {knob.name: value})
             verdict, sentence, same = self._judge(name, knob, trial, best)
             self._note(name, verdict, sentence, trial, same)
@@ -195,10 +203,12 @@ class Search:
             self.remembered += 1
             return known
         self.starts += 1
+        self.on_change()
         settings = with_choices(self.base, self.knobs, choices)
         trial = run_trial(
             settings, choices, self.workload, self._limit_in(settings.dtype),
             concurrencies=self.concurrencies, seconds=self.seconds, on_progress=self.on_progress,
+            on_change=self.on_change,
         )  # fmt: skip
         if not trial.failed:  # what failed may have had a passing cause: tried anew next time
             self._trials[key] = trial

@@ -50,13 +50,18 @@ def texts_named(options: Namespace) -> Workload:
 
 def workload_for_model(options: Namespace, model: str) -> Workload:
     """The same, cut to the asked lengths with the model's own tokenizer: no server runs yet."""
-    workload = texts_named(options)
-    if not options.pair_tokens:
+    return cut_for_model(texts_named(options), options.pair_tokens or "", model)
+
+
+def cut_for_model(workload: Workload, pair_tokens: str, model: str) -> Workload:
+    """A load cut so that its pairs have these tokens ("512", "128:3,512"; "": as it is). Raises
+    InputError, also where the model's tokenizer is not on this machine."""
+    if not pair_tokens.strip():
         return workload
     folder = models.local_folder(model)
     if folder is None or not (folder / "tokenizer.json").exists():
         raise InputError(
             f"The tokenizer of {model} is not on this machine yet.",
-            hint="leave out --pair-tokens, or launch the model once",
+            hint="leave the pair length out (--pair-tokens), or launch the model once",
         )
-    return workload.with_pair_tokens(parse_mix(options.pair_tokens), LocalTokenizer(folder))
+    return workload.with_pair_tokens(parse_mix(pair_tokens), LocalTokenizer(folder))

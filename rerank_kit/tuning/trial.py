@@ -52,9 +52,11 @@ def run_trial(
     concurrencies: tuple[int, ...],
     seconds: float,
     on_progress: Callable[[Any], None] | None = None,
+    on_change: Callable[[], object] = lambda: None,
 ) -> Trial:
     """Start, score the guarded pairs, load at each concurrency, stop. A server that does not start
-    with these settings is a result too."""
+    with these settings is a result too. on_change: called after each request; what it raises
+    ends the trial, and the server with it."""
     started = time.monotonic()
     try:
         server = launch_settings(
@@ -66,16 +68,19 @@ def run_trial(
         return Trial(choices, failed=f"{title} {' '.join(error.evidence.split())[:200]}".strip())
     ready = time.monotonic() - started
     try:
-        return _measure(server, choices, workload, limit, concurrencies, seconds, ready)
+        return _measure(
+            server, choices, workload, limit, concurrencies, seconds, ready, on_change
+        )
     finally:
         server.stop(force=True)
 
 
 def _measure(
     server: Server, choices: dict[str, str], workload: Workload, limit: Limit | None,
-    concurrencies: tuple[int, ...], seconds: float, ready: float,
+    concurrencies: tuple[int, ...], seconds: float, ready: float, on_change: Callable[[], object],
 ) -> Trial:  # fmt: skip
     client = server.reranker()
+    on_change()
     scores = guarded_scores(
         lambda pairs: client.score(pairs, workload.instruction), workload
     )
@@ -83,7 +88,9 @@ def _measure(
     speeds: dict[str, float] = {}
     for number in concurrencies:
         load = Load(concurrency=number, seconds=seconds, warm_up_requests=2)
-        report = run_load(client, workload, load, first_request=first)
+        report = run_load(
+            client, workload, load, first_request=first, on_progress=lambda _: on_change()
+        )
         first = report.next_request
         speeds[str(number)] = round(report.pairs_per_second, 3)
         if best is None or report.pairs_per_second > best.pairs_per_second:

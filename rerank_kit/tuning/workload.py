@@ -10,7 +10,7 @@ from itertools import count
 from pathlib import Path
 from typing import Protocol
 
-from rerank_kit.client.documents import read_documents
+from rerank_kit.client.documents import documents_in, read_documents
 from rerank_kit.errors import InputError
 
 #: No text of ours may be shorter than this when it is cut to a length.
@@ -132,6 +132,19 @@ def read_workload(
     return Workload(
         Path(documents).name, tuple(asked), tuple(texts), documents_per_request, instruction
     )
+
+
+def typed_workload(
+    queries: str, documents: str, *, documents_per_request: int = 32,
+    instruction: str | None = None,
+) -> Workload:  # fmt: skip
+    """Queries and documents as they were pasted, one a line or JSON lines with "text". Raises
+    FileInputError where there are none."""
+    asked, texts = (
+        tuple(item if isinstance(item, str) else item["text"] for item in documents_in(text, name))
+        for text, name in ((queries, "the box of queries"), (documents, "the box of documents"))
+    )
+    return Workload("pasted texts", asked, texts, documents_per_request, instruction)
 
 
 def shipped_workload(

@@ -24,7 +24,7 @@ HELP = """\
 usage: bash scripts/webapp.sh [--port N] [--profile NAME] [--no-server] [--help]
 
 Sets up what is missing and shows the panels as one web page, for people who do not code:
-rank your own texts, search a folder, judge, launch, plan memory, examine, watch the money.
+rank your own texts, search a folder, judge, launch, plan memory, tune, examine, watch the money.
 The page is open to this machine only (127.0.0.1); from elsewhere it needs an SSH tunnel, and
 the line for it is printed. Every viewer has a page of their own; the server is shared.
 

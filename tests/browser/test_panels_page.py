@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.full, pytest.mark.timeout(1500)]
 PICTURES = here.REPOSITORY / "artefacts"
 QUERY = "怎么申请退款"
 TEXTS = "今天的天气很好\n退款在订单页面申请，三天内到账\n我们的仓库在杭州\n红烧肉要先焯水"
-TABS = ["Rank", "Search", "Judge", "Launch", "Memory", "Doctor", "Money"]
+TABS = ["Rank", "Search", "Judge", "Launch", "Memory", "Tune", "Doctor", "Money"]
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +50,7 @@ def test_the_story_of_somebody_who_does_not_code(chromium: Any, tmp_path: Path) 
         _rank(first, tmp_path)
         _look_around(chromium, url)
         _second_visitor(chromium, url)
+        _tune(first)
         _stop(first)
         assert first.outside == []
         app.send_signal(signal.SIGINT)
@@ -145,6 +146,8 @@ def _use(visitor: here.Visitor, tab: str) -> None:
     elif tab == "Doctor":
         visitor.press("Examine")
         visitor.wait_for("Nothing needs fixing.")
+    elif tab == "Launch":
+        visitor.wait_for("KV cache in use")
     elif tab == "Money":
         visitor.fill("Price an hour", "2")
         visitor.wait_for("since this machine is up")
@@ -161,6 +164,21 @@ def _second_visitor(browser: Any, url: str) -> None:
     visitor.page.keyboard.press("Enter")
     visitor.page.get_by_role("heading", name="Search", exact=True).wait_for()
     visitor.page.context.close()
+
+
+def _tune(visitor: here.Visitor) -> None:
+    """A search is started, seen to run, and stopped: its own server ends, the other one stays."""
+    visitor.open("Tune")
+    visitor.page.get_by_label("VLLM_CPU_OMP_THREADS_BIND").uncheck()
+    visitor.fill("Values of --block-size to try", "32, 64")
+    visitor.fill("Tokens of a pair (empty: as they are)", "128")
+    visitor.wait_for("A server of ours is running")
+    visitor.press("Start the search")
+    visitor.wait_for("Start 1 of 20 at most: importing vLLM")
+    visitor.picture(PICTURES / "panels-tuning-light-1280.png")
+    visitor.press("Stop")
+    visitor.wait_for("Stopped. What was measured is kept")
+    visitor.wait_for("Server: ready, practice")
 
 
 def _stop(visitor: here.Visitor) -> None:

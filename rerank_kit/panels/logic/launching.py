@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 import time
 from pathlib import Path
 
 from rerank_kit import machine, registry
 from rerank_kit.errors import LaunchError, LaunchStopped, RerankKitError
-from rerank_kit.money import guard_files
 from rerank_kit.money.meter import SECONDS_PER_HOUR, money
 from rerank_kit.panels.logic.choice import LaunchChoice
+from rerank_kit.panels.logic.servers import note_for_the_page
+from rerank_kit.panels.logic.spending import known_price
 from rerank_kit.panels.logic.work import Model
 from rerank_kit.registry import ServerRecord
-from rerank_kit.server import Server, ladder
+from rerank_kit.server import Server, ladder, live
 from rerank_kit.server.lifecycle import launch
+from rerank_kit.server.live import LiveView
 from rerank_kit.server.recovery import changed
 from rerank_kit.server.remedies import Fix
 from rerank_kit.server.server import stop_record
@@ -48,7 +49,10 @@ class LaunchModel(Model, LaunchChoice):
         self.failed_log = ""
         self.said = ""
         self.may_force = False
-        self.price_per_hour, self.currency = _price_so_far()
+        self.price_per_hour, self.currency = known_price()
+        self.live: LiveView | None = None
+        #: A view that nobody sees switches it off: a look costs the server a little.
+        self.live_wanted = True
         self._updated_at = 0.0
         self._noted = ""
 
@@ -80,6 +84,28 @@ class LaunchModel(Model, LaunchChoice):
                             self.look()
 
         threading.Thread(target=run, daemon=True).start()
+
+    def watch_live(self, every_seconds: float = 2.0) -> None:
+        """Look at the ready server's own numbers now and then, for as long as the process lives:
+        what `rerank-kit status --watch` shows."""
+        def run() -> None:
+            while True:
+                time.sleep(every_seconds)
+                if self.live_wanted and self.state == "ready" and not self.busy:
+                    self.look_live()
+
+        threading.Thread(target=run, daemon=True).start()
+
+    def look_live(self) -> None:
+        """One look at the server's own numbers; none where it does not tell them."""
+        record, before = self.record, self.live
+        found: LiveView | None = None
+        if record is not None:
+            with contextlib.suppress(RerankKitError):  # it ends, or it is no vLLM
+                same = before if before is not None and before.url == record.url else None
+                found = live.look(record.url, same)
+        self.live = found
+        self.changed()
 
     @property
     def state(self) -> str:
@@ -169,7 +195,7 @@ class LaunchModel(Model, LaunchChoice):
             self.record = self._starting_record() or self.record
             if self.record is not None and self.record.mark != self._noted:
                 self._noted = self.record.mark
-                _note_for_the_page(self.record)
+                note_for_the_page(self.record)
             self.changed()
 
     def _starting_record(self) -> ServerRecord | None:
@@ -204,14 +230,6 @@ class LaunchModel(Model, LaunchChoice):
             self.server = self.record = self.progress = None
 
 
-def _note_for_the_page(record: ServerRecord) -> None:
-    """scripts/webapp.sh ends at Ctrl-C what was started in its page: it reads this file."""
-    path = os.environ.get("RERANK_KIT_WEBAPP_SERVERS")
-    if path and record.launcher_pid == os.getpid():
-        with contextlib.suppress(OSError), open(path, "a", encoding="utf-8") as file:
-            file.write(f"{record.port}\n")
-
-
 def _can_apply(fix: Fix) -> bool:
     flag = fix.change.split("=", 1)[0].split(" ", 1)[0]
     if fix.kind in ("model", "without"):
@@ -219,9 +237,3 @@ def _can_apply(fix: Fix) -> bool:
     if fix.kind != "setting" or flag in RESERVED_FLAGS or flag in _FOR_A_PERSON:
         return False
     return flag.startswith("-") and "/path/" not in fix.change  # a path to fill in
-
-
-def _price_so_far() -> tuple[float, str]:
-    """The price that the guard was told, where there is one."""
-    budget = guard_files.read_budget()
-    return (budget.price_per_hour, budget.currency) if budget else (0.0, "")

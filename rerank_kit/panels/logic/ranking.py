@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +11,8 @@ from rerank_kit.client import Ranking, Reranker
 from rerank_kit.client.documents import documents_in, text_of
 from rerank_kit.client.instructions import glued_prefix, templates
 from rerank_kit.errors import InputError
+from rerank_kit.panels.logic.batch import RankedBatch, queries_of, rank_batch
+from rerank_kit.panels.logic.files import csv_text
 from rerank_kit.panels.logic.servers import RerankerSource
 from rerank_kit.panels.logic.work import Model
 from rerank_kit.prompt import DEFAULT_INSTRUCTION, render
@@ -46,7 +46,8 @@ class Row:
 @dataclass(frozen=True)
 class Ranked:
     """One press of the button: what was asked and what came back. before: the document indexes
-    in the order that it is compared with, and scores_before theirs."""
+    in the order that it is compared with, and scores_before theirs. choices: the settings, in
+    words, for two rankings side by side."""
 
     ranking: Ranking
     instruction_name: str
@@ -54,6 +55,7 @@ class Ranked:
     compared_with: str
     before: tuple[int, ...]
     scores_before: tuple[float, ...] = ()
+    choices: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -78,14 +80,11 @@ class Ranked:
         )
 
     def as_csv(self) -> str:
-        """rank, score, index, id, text. Begins with a byte order mark: without one a
-        spreadsheet program shows Chinese as rubbish."""
-        out = io.StringIO()
-        writer = csv.writer(out)
-        writer.writerow(["rank", "score", "index", "id", "text"])
-        for row in self.rows():
-            writer.writerow([row.rank, row.score, row.index, row.id or "", _as_text(row.text)])
-        return "\ufeff" + out.getvalue()
+        """rank, score, index, id, text."""
+        return csv_text(
+            ("rank", "score", "index", "id", "text"),
+            ([row.rank, row.score, row.index, row.id or "", row.text] for row in self.rows()),
+        )
 
     def as_json(self) -> str:
         """The keys of `rerank-kit rank --json`, and what was asked."""
@@ -118,7 +117,14 @@ class RankModel(Model):
         self.own_instruction = ""
         self.compare_with = INPUT
         self.shown: Ranked | None = None
+        self.beside: Ranked | None = None
         self.history: list[Ranked] = []
+        self.many = False
+        self.queries = "\n".join(one.query for one in SAMPLES)
+        self.queries_file: tuple[str, bytes] | None = None
+        self.batch: RankedBatch | None = None
+        self.done, self.wanted = 0, 0
+        self._stop_wanted = False
 
     def documents(self) -> list[str | dict[str, Any]]:
         """The documents as they would be ranked now. Raises InputError."""
@@ -162,13 +168,40 @@ class RankModel(Model):
         return f"“{glued}” is read as words of the query: choose an instruction instead."
 
     def rank(self) -> bool:
-        """Rank in the background. False when it is busy."""
-        return self.begin("ranking", self._rank)
+        """Rank in the background, one query or many. False when it is busy."""
+        if self.busy:
+            return False
+        self._stop_wanted, self.done, self.wanted = False, 0, 0
+        return self.begin("ranking", self._rank_many if self.many else self._rank)
+
+    def stop(self) -> None:
+        """End a batch after the request that is under way; what is ranked by then is kept."""
+        self._stop_wanted = True
 
     def show(self, place: int) -> None:
         """Show an entry of the history again."""
         self.shown = self.history[place]
         self.changed()
+
+    def put_beside(self, place: int | None) -> None:
+        """Show an entry of the history beside the one that is shown; None: none."""
+        self.beside = None if place is None else self.history[place]
+        self.changed()
+
+    def _rank_many(self) -> None:
+        self.batch = None
+        queries, documents = queries_of(self.queries, self.queries_file), self.documents()
+        reranker, self.wanted = self.source.get(), len(queries)
+        self.batch = rank_batch(
+            reranker, queries, documents, self._on_progress, self.instruction_name,
+            instruction=self.instruction(), top_n=self.top_n, threshold=self.threshold,
+            long_documents=self.long_documents,
+        )  # fmt: skip
+
+    def _on_progress(self, done: int) -> bool:
+        self.done = done
+        self.changed()
+        return not self._stop_wanted
 
     def _rank(self) -> None:
         if not self.query.strip():
@@ -180,9 +213,20 @@ class RankModel(Model):
         )  # fmt: skip
         before, scores = self._before(reranker, documents)
         self.shown = Ranked(
-            ranking, self.instruction_name, len(documents), self.compare_with, before, scores
+            ranking, self.instruction_name, len(documents), self.compare_with, before, scores,
+            self._choices(),
         )
         self.history = [self.shown, *self.history][:HISTORY]
+        if self.beside not in self.history:
+            self.beside = None
+
+    def _choices(self) -> tuple[str, ...]:
+        words = [f"instruction: {self.instruction_name}", f"too long: {self.long_documents}"]
+        if self.top_n:
+            words.append(f"shown: {self.top_n} at most")
+        if self.threshold:
+            words.append(f"lowest score: {self.threshold:g}")
+        return tuple(words)
 
     def _before(
         self, reranker: Reranker, documents: list[str | dict[str, Any]]
@@ -205,8 +249,3 @@ class RankModel(Model):
             first, scores = [one.index for one in plain], tuple(plain.scores)
         found = set(first)
         return (*first, *(at for at in everything if at not in found)), scores
-
-
-def _as_text(value: str) -> str:
-    """A cell that a spreadsheet would take for a formula becomes text."""
-    return f"'{value}" if value[:1] in ("=", "+", "-", "@") else value

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+
 from rerank_kit import registry
 from rerank_kit.client import Reranker
 from rerank_kit.errors import NoServerError
+from rerank_kit.registry import ServerRecord
 
 
 class RerankerSource:
@@ -35,3 +39,11 @@ def no_server() -> NoServerError:
         "No server is running here yet.",
         hint="start one in the Launch panel, or: rerank-kit launch",
     )
+
+
+def note_for_the_page(record: ServerRecord) -> None:
+    """scripts/webapp.sh ends at Ctrl-C what was started in its page: it reads this file."""
+    path = os.environ.get("RERANK_KIT_WEBAPP_SERVERS")
+    if path and record.launcher_pid == os.getpid():
+        with contextlib.suppress(OSError), open(path, "a", encoding="utf-8") as file:
+            file.write(f"{record.port}\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import dataclass
 
 from rerank_kit.money import (
     Budget,
@@ -16,16 +17,31 @@ from rerank_kit.money import (
     stop_guard,
 )
 from rerank_kit.money.guard_files import COUNTDOWN
-from rerank_kit.money.meter import money
+from rerank_kit.money.meter import SECONDS_PER_HOUR, money
+from rerank_kit.panels.logic.steps import STEPS
 from rerank_kit.panels.logic.work import Model
 
 ON_LIMIT = ("stop", "warn")
+BESIDES = "everything else: waiting, reading, thinking"
 DEFAULT_COUNTDOWN_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """What a kind of work took and cost. cost: None without a price; times: 0 for what was no
+    work at all."""
+
+    name: str
+    times: int
+    seconds: float
+    cost: float | None
 
 
 class MoneyModel(Model):
     """The fields of a budget, and how the guard does. The panel never powers a machine off: that
     command is asked for in a terminal, where it can be read first."""
+
+    costs = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,6 +53,7 @@ class MoneyModel(Model):
         self.idle_minutes = (known.idle_minutes or 0.0) if known else 0.0
         self.guard = guard_files.read_state()
         self._polling = False
+        STEPS.watch(self.changed)
 
     @property
     def is_on(self) -> bool:
@@ -62,11 +79,27 @@ class MoneyModel(Model):
         since = "counted by the guard" if self.is_on else "since this machine is up"
         return [*rows, ("counted", since)]
 
+    def steps(self) -> list[StepCost]:
+        """What each step in this window has cost, and the time in which nothing was done here:
+        a rented machine is paid for whatever it does."""
+        meter = Meter(self.price_per_hour, self.currency) if self.price_per_hour > 0 else None
+        found = [
+            StepCost(
+                one.name, one.times, one.seconds, meter.cost_of(one.seconds) if meter else None
+            )
+            for one in STEPS.all()
+        ]
+        if meter is not None and found:
+            spent = self.spent() or 0.0
+            idle = max(0.0, spent - sum(one.cost or 0.0 for one in found))
+            seconds = idle / self.price_per_hour * SECONDS_PER_HOUR
+            found.append(StepCost(BESIDES, 0, seconds, idle))
+        return found
+
     def guard_words(self) -> str:
         """How the guard does, in one sentence."""
         if not self.is_on:
-            last = f" The last one: {self.guard.messages[-1]}." if self.guard.messages else ""
-            return f"The guard is off: nothing watches the bill.{last}"
+            return "The guard is off: nothing watches the bill."
         if self.guard.state == COUNTDOWN:
             left = self.guard.action_in_seconds or 0.0
             return f"{self.guard.reason}: the guard acts in {left:.0f} seconds."
@@ -117,3 +150,9 @@ class MoneyModel(Model):
 
     def _take(self, state: GuardState) -> None:
         self.guard = state
+
+
+def known_price() -> tuple[float, str]:
+    """The price an hour that the guard was told, and its currency; (0.0, "") without one."""
+    budget = guard_files.read_budget()
+    return (budget.price_per_hour, budget.currency) if budget else (0.0, "")

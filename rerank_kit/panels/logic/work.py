@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from rerank_kit.errors import RerankKitError
+from rerank_kit.panels.logic.steps import STEPS
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,11 @@ class Model:
     """What a panel knows. Its watchers are told of every change, from whichever thread it came.
 
     busy: what is being done now ("" when nothing is). problem: why the last thing asked for
-    failed, and last_error its exception.
+    failed, and last_error its exception. costs: its work is one of the steps that the Money
+    panel lists.
     """
+
+    costs = True
 
     def __init__(self) -> None:
         self.busy = ""
@@ -69,7 +73,7 @@ class Model:
                 return False
             self.busy, self.problem, self.last_error = doing, None, None
             self.busy_since = time.monotonic()
-        self._thread = threading.Thread(target=self._run, args=(work,), daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(doing, work), daemon=True)
         self.changed()
         self._thread.start()
         return True
@@ -96,7 +100,7 @@ class Model:
         """Keep an error to be shown."""
         self.last_error, self.problem = error, problem_of(error)
 
-    def _run(self, work: Callable[[], None]) -> None:
+    def _run(self, doing: str, work: Callable[[], None]) -> None:
         try:
             work()
         except Exception as error:
@@ -104,3 +108,5 @@ class Model:
         finally:
             self.busy = ""
             self.changed()
+            if self.costs:
+                STEPS.note(doing, time.monotonic() - self.busy_since)

@@ -18,6 +18,7 @@ from rerank_kit.panels.views.memory import MemoryPanel
 from rerank_kit.panels.views.money import MoneyPanel
 from rerank_kit.panels.views.rank import RankPanel
 from rerank_kit.panels.views.search import SearchPanel
+from rerank_kit.panels.views.tune import TunePanel
 
 TABS: tuple[tuple[str, Callable[[], frame.Panel]], ...] = (
     ("Rank", RankPanel),
@@ -25,6 +26,7 @@ TABS: tuple[tuple[str, Callable[[], frame.Panel]], ...] = (
     ("Judge", JudgePanel),
     ("Launch", lambda: LaunchPanel(os.environ.get("RERANK_PROFILE") or "auto", shared=True)),
     ("Memory", MemoryPanel),
+    ("Tune", lambda: TunePanel(os.environ.get("RERANK_PROFILE") or "auto")),
     ("Doctor", DoctorPanel),
     ("Money", MoneyPanel),
 )
@@ -40,6 +42,7 @@ class AppPanel(frame.Panel):
         self.panels: dict[str, frame.Panel] = {}
         self.open = TABS[0][0]
         super().__init__(Model())
+        self.widget.add_class("rk-app")
         launch: Any = self.panel("Launch")
         launch.model.watch(self.refresh)
         launch.model.watch_for_servers()
@@ -87,6 +90,8 @@ class AppPanel(frame.Panel):
             self.place.children = wanted
         launch: Any = self.panels.get("Launch")
         self.server_line.value = _server_line(launch.model) if launch else ""
+        if launch:
+            launch.model.live_wanted = self.open == "Launch"  # thirty viewers, one server
 
 
 def _server_line(model: Any) -> str:

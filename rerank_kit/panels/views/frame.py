@@ -238,10 +238,12 @@ def table(
     return f"<table{label}>{head}<tbody>{body}</tbody></table>"
 
 
-def bar(share: float) -> str:
-    """A bar of 0 to 1. The number beside it says the same, so readers of screens pass it over."""
+def bar(share: float, look: str = "") -> str:
+    """A bar of 0 to 1. The number beside it says the same, so readers of screens pass it over.
+    look: good, bad, soft, plain; the panel's own colour without one."""
     percent = 100 * min(max(share, 0.0), 1.0)
-    return f'<span class="rk-bar" aria-hidden="true"><i style="width:{percent:.1f}%"></i></span>'
+    kind = f"rk-bar {look}".rstrip()
+    return f'<span class="{kind}" aria-hidden="true"><i style="width:{percent:.1f}%"></i></span>'
 
 
 def download(label: str, name: str, content: str, kind: str) -> str:

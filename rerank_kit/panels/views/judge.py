@@ -85,7 +85,8 @@ class JudgePanel(frame.Panel):
         title = f"<b>{frame.escape(item.title)}</b>\n" if item.title else ""
         more = " [...]" if len(item.text) > SHOWN_CHARACTERS else ""
         return (
-            f'<p role="status" aria-live="polite">Result {session.done + 1} of {session.total}.</p>'
+            f'<p class="rk-ours" role="status" aria-live="polite">'
+            f"Result {session.done + 1} of {session.total}.</p>"
             f"<h3>Does this answer “{frame.escape(item.query)}”?</h3>"
             f'<div class="rk-doc" tabindex="0">{title}'
             f"{frame.escape(item.text[:SHOWN_CHARACTERS])}{more}</div>"

@@ -29,9 +29,13 @@ _OUR_CLASSES = {"rk-soft", "rk-status", "rk-ours", "rk-card", "rk-links", "rk-le
 _THEIR_TAGS = {"code", "pre", "td"}
 _THEIR_CLASS = "rk-theirs"  # a heading that is the user's query
 #: The places in a message where words of ours stand; what fills the others is left as it is.
-_OUR_PARTS = {"purpose", "verdict", "why", "said", "stage", "doing"}
+_OUR_PARTS = {"purpose", "verdict", "why", "said", "stage", "doing", "what", "begin", "title"}
+_SENTENCES = re.compile(r"(?<=\.) (?=[A-Z0-9`]|vLLM)")
 #: Tables in which every word is ours (their aria-label).
-_OUR_TABLES = {"memory term by term", "all models on this device", "money so far"}
+_OUR_TABLES = {
+    "memory term by term", "all models on this device", "money so far", "settings tried",
+    "what each step cost",
+}  # fmt: skip
 
 
 def default_language() -> str:
@@ -102,7 +106,7 @@ def translated(text: str) -> str:
     if not re.search(r"[A-Za-z]", core):
         return text
     exact, patterns = _catalogue()
-    found = exact.get(core)
+    found = exact.get(core) or _sentence_by_sentence(core)
     if found is None:
         for pattern, chinese in patterns:
             match = pattern.fullmatch(core)
@@ -114,6 +118,16 @@ def translated(text: str) -> str:
                 found = chinese.format(**parts)
                 break
     return text if found is None else text.replace(core, found)
+
+
+def _sentence_by_sentence(text: str) -> str | None:
+    """The Chinese of a text of several sentences; None unless every one is known. (A diagnosis
+    leaves those out whose numbers the log does not have.)"""
+    sentences = _SENTENCES.split(text)
+    if len(sentences) < 2:
+        return None
+    found = [translated(one) for one in sentences]
+    return None if any(map(str.__eq__, found, sentences)) else "".join(found)
 
 
 def _is_html(widget: Any) -> bool:
@@ -135,9 +149,11 @@ def _translated(english: Any, trait: str) -> Any:
 def _catalogue() -> tuple[dict[str, str], list[tuple[re.Pattern[str], str]]]:
     from babel.messages.pofile import read_po
 
-    source = files("rerank_kit.panels.views") / "zh_CN.po"
-    with source.open("rb") as file:
-        messages = {str(one.id): str(one.string) for one in read_po(file) if one.id and one.string}
+    messages: dict[str, str] = {}
+    for name in ("failures_zh_CN.po", "zh_CN.po"):
+        with (files("rerank_kit.panels.views") / name).open("rb") as file:
+            found = read_po(file)
+        messages |= {str(one.id): str(one.string) for one in found if one.id and one.string}
     exact = {english: chinese for english, chinese in messages.items() if "{" not in english}
     # The longest first: the most special message wins.
     templates = sorted((one for one in messages if one not in exact), key=len, reverse=True)
@@ -148,9 +164,15 @@ def _pattern(message: str) -> re.Pattern[str]:
     parts = re.split(r"\{(\w+)\}", message)
     return re.compile(
         "".join(
-            f"(?P<{part}>.+?)" if place % 2 else re.escape(part) for place, part in enumerate(parts)
+            f"(?P<{part}>{_filled_by(part)}+?)" if place % 2 else re.escape(part)
+            for place, part in enumerate(parts)
         )
     )
+
+
+def _filled_by(name: str) -> str:
+    """A place called count stands for one word, a number: "{count} ms" is no end of a sentence."""
+    return r"\S" if name == "count" else "."
 
 
 class _Pieces(HTMLParser):

@@ -24,6 +24,7 @@ class LaunchPanel(frame.Panel):
     def __init__(self, profile: str = "auto", *, shared: bool = False) -> None:
         super().__init__(LaunchModel(profile, shared=shared))
         self.model.look()
+        self.model.watch_live()
 
     def build(self) -> list[widgets.Widget]:
         model = self.model
@@ -48,6 +49,7 @@ class LaunchPanel(frame.Panel):
         self.stop = self.button("Stop", lambda: model.stop())
         self.force = self.button("Stop it for everybody", lambda: model.stop(force=True))
         self.state = frame.text()
+        self.live = frame.text()
         self.card = frame.text()
         self.fixes = widgets.VBox([])
         self.show_log = frame.check("Show the end of the log")
@@ -57,7 +59,8 @@ class LaunchPanel(frame.Panel):
         return [
             frame.row(self.profile, self.which, self.price), self.why,
             self.length.box, self.step.box, self.cache.box, self.memory, self.flags, self.command,
-            frame.row(self.start, self.stop, self.force), self.state, self.card, self.fixes,
+            frame.row(self.start, self.stop, self.force), self.state, self.live, self.card,
+            self.fixes,
             self.show_log, self.log,
         ]  # fmt: skip
 
@@ -101,6 +104,7 @@ class LaunchPanel(frame.Panel):
         self.stop.disabled = model.state == "stopped" or model.busy.startswith("stopping")
         self.force.layout.display = None if model.may_force else "none"
         self.state.value = state_html(model)
+        self.live.value = live_html(model)
         self.card.value = card_html(model)
         self._show_fixes()
         log = frame.escape(model.log()) if self.show_log.value else ""
@@ -121,7 +125,10 @@ class LaunchPanel(frame.Panel):
         lines: list[widgets.Widget] = []
         for number, (fix, can_apply) in enumerate(found, start=1):
             change, why = frame.escape(fix.change), frame.escape(fix.why)
-            words = f"<b>{number}.</b> <code>{change}</code> {why}"
+            if fix.kind != "advice":  # a flag or a command, the same in every language
+                change = f"<code>{change}</code>"
+            ours = "class='rk-ours'"
+            words = f"<b>{number}.</b> <span {ours}>{change}</span> <span {ours}>{why}</span>"
             parts = [frame.text(f"<div>{words}</div>")]
             if can_apply:
                 apply = functools.partial(self.model.apply, fix)
@@ -158,6 +165,19 @@ def state_html(model: LaunchModel) -> str:
         )
     words = f"No server is running. {model.said}" if not model.diagnosis else ""
     return frame.status_line(words)
+
+
+def live_html(model: LaunchModel) -> str:
+    """What the ready server does at this moment, by its own numbers."""
+    if model.state != "ready" or model.live is None or model.live.url != (
+        model.record.url if model.record else ""
+    ):  # fmt: skip
+        return ""
+    cells = "".join(
+        f'<div><span class="rk-soft">{frame.escape(name)}</span><b>{frame.escape(value)}</b></div>'
+        for name, value in model.live.rows()
+    )
+    return f'<h3>What it does now</h3><div class="rk-live rk-ours">{cells}</div>'
 
 
 def card_html(model: LaunchModel) -> str:

@@ -63,7 +63,7 @@ class MemoryPanel(frame.Panel):
         rows.append(["<b>total</b>", f"<b>{made.total_gib:.2f}</b>", "while serving"])
         flags = "".join(
             f"<div><code>{frame.escape(one.flag)} {frame.escape(one.value)}</code> "
-            f"{frame.escape(one.why)}</div>"
+            f"<span class='rk-ours'>{frame.escape(one.why)}</span></div>"
             for one in made.settings
         )
         notes = "".join(f"<p>{frame.escape(note)}</p>" for note in made.notes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipywidgets as widgets
 
 from rerank_kit.money.guard_files import COUNTDOWN
+from rerank_kit.money.meter import money
 from rerank_kit.panels.logic.spending import ON_LIMIT, MoneyModel
 from rerank_kit.panels.views import frame
 
@@ -44,6 +45,7 @@ class MoneyPanel(frame.Panel):
         ):  # fmt: skip
             self.bind(widget, name)
         self.numbers = frame.text()
+        self.steps = frame.text()
         self.guard = frame.text()
         self.on = self.button("Guard on", lambda: model.switch_on(), main=True)
         self.off = self.button("Guard off", lambda: model.switch_off())
@@ -52,14 +54,15 @@ class MoneyPanel(frame.Panel):
         self.messages = frame.text()
         return [
             frame.row(self.price, self.limit, self.currency, self.on_limit, self.idle),
-            self.numbers, self.guard, frame.row(self.on, self.off, self.cancel, self.look),
-            self.messages,
+            self.numbers, self.steps, self.guard,
+            frame.row(self.on, self.off, self.cancel, self.look), self.messages,
         ]  # fmt: skip
 
     def show(self) -> None:
         model = self.model
         rows = [[frame.escape(what), frame.escape(amount)] for what, amount in model.rows()]
         self.numbers.value = frame.table(["", ""], rows, (), "money so far")
+        self.steps.value = _steps_html(model)
         look = "good" if model.is_on else "warn"
         self.guard.value = (
             f'<div class="rk-card {look}" role="status">{frame.escape(model.guard_words())}</div>'
@@ -71,3 +74,24 @@ class MoneyPanel(frame.Panel):
         self.cancel.layout.display = None if counting else "none"
         said = "\n".join(model.guard.messages[-5:])
         self.messages.value = f"<pre>{frame.escape(said)}</pre>" if said else ""
+
+
+def _steps_html(model: MoneyModel) -> str:
+    """What each step in this window took and cost."""
+    rows = [
+        [frame.escape(one.name), str(one.times) if one.times else "", _time(one.seconds),
+         "-" if one.cost is None else frame.escape(money(one.cost, model.currency))]
+        for one in model.steps()
+    ]  # fmt: skip
+    if not rows:
+        return ""
+    heads = ["step", "times", "took", "cost"]
+    return "<h3>What each step cost, in this window</h3>" + frame.table(
+        heads, rows, (1, 2, 3), "what each step cost"
+    )
+
+
+def _time(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

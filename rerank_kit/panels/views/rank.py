@@ -19,6 +19,7 @@ from rerank_kit.panels.logic.ranking import (
     RankModel,
 )
 from rerank_kit.panels.views import frame
+from rerank_kit.panels.views.batch import TOY, BatchFields, file_words
 
 #: As much of a document as a line of the result shows.
 SHOWN_COLUMNS = 400
@@ -71,17 +72,22 @@ class RankPanel(frame.Panel):
         self.about = frame.text()
         self.show_prompt = frame.check("Show the very prompt that the model reads")
         self.prompt = frame.text()
+        self.batch = BatchFields(self, model)
         self.rank = self.button("Rank", self._rank, main=True)
         self.result = frame.text()
         self.history = frame.field(widgets.Dropdown(
-            options=[("nothing yet", None)], description="Earlier rankings"))  # fmt: skip
+            options=[("nothing yet", None)], description="Earlier rankings"), "medium")  # fmt: skip
+        self.beside = frame.field(widgets.Dropdown(
+            options=[("none", None)], description="Beside it"), "medium")  # fmt: skip
+        self.earlier = frame.row(self.history, self.beside)
         self._listen()
         return [
-            self.query, self.text,
+            self.batch.many, self.query, self.batch.queries, self.batch.files,
+            self.batch.file_line, self.text,
             frame.row(self.split_by, self.upload, self.forget), self.file_line,
             frame.row(self.instruction, self.compare, self.top_n, self.threshold, self.long),
             self.own, self.about, self.show_prompt, self.prompt,
-            frame.row(self.rank), self.result, self.history,
+            frame.row(self.rank, self.batch.stop), self.result, self.batch.result, self.earlier,
         ]  # fmt: skip
 
     def _listen(self) -> None:
@@ -97,6 +103,7 @@ class RankPanel(frame.Panel):
         self.on_change(self.upload, self._take_file)
         self.on_change(self.show_prompt, lambda _: None)
         self.on_change(self.history, self._take_history)
+        self.on_change(self.beside, self._take_beside)
         frame.on_enter(self.query, lambda: self.do(self._rank))
 
     def _rank(self) -> None:
@@ -112,13 +119,20 @@ class RankPanel(frame.Panel):
         if place is not None:
             self.model.show(place)
 
+    def _take_beside(self, place: int | None) -> None:
+        self.model.put_beside(place)
+
     def show(self) -> None:
         model = self.model
         self.rank.disabled = bool(model.busy)
+        self.batch.show(model)
+        one = None if not model.many else "none"
+        self.query.layout.display = self.compare.layout.display = one
+        self.result.layout.display = one
         self.text.layout.display = "none" if model.file else None
         self.forget.layout.display = None if model.file else "none"
         self.own.layout.display = None if model.instruction_name == OWN else "none"
-        self.file_line.value = self._file_words()
+        self.file_line.value = file_words(model.file)
         warned = model.warning()
         warning = f'<div class="rk-card warn">{frame.escape(warned)}</div>' if warned else ""
         about = frame.escape(model.about_instruction())
@@ -126,20 +140,28 @@ class RankPanel(frame.Panel):
         shows = self.show_prompt.value
         self.prompt.value = f"<pre>{frame.escape(model.preview())}</pre>" if shows else ""
         if model.shown is not None:
-            self.result.value = result_html(model.shown)
-        entries = [(_entry(one), place) for place, one in enumerate(model.history)]
-        self.history.layout.display = None if len(entries) > 1 else "none"
-        place = model.history.index(model.shown) if model.shown in model.history else None
-        if entries and list(self.history.options) != entries:
-            self.history.options = entries
-        if entries:
-            frame.set_quietly(self.history, value=place)
+            self.result.value = (
+                result_html(model.shown) if model.beside is None
+                else side_by_side_html(model.shown, model.beside)
+            )
+        self._show_history()
 
-    def _file_words(self) -> str:
-        if self.model.file is None:
-            return ""
-        name, data = self.model.file
-        return f"<p>File: <b>{frame.escape(name)}</b>, {len(data):,} bytes</p>"
+    def _show_history(self) -> None:
+        model = self.model
+        entries: list[tuple[str, int | None]] = [
+            (_entry(one), place) for place, one in enumerate(model.history)
+        ]
+        shows = len(entries) > 1 and not model.many
+        self.earlier.layout.display = None if shows else "none"
+        for field, shown, options in (
+            (self.history, model.shown, entries),
+            (self.beside, model.beside, [("none", None), *entries]),
+        ):
+            place = model.history.index(shown) if shown in model.history else None
+            if entries and list(field.options) != options:
+                field.options = options
+            if entries:
+                frame.set_quietly(field, value=place)
 
 
 def result_html(ranked: Ranked) -> str:
@@ -155,10 +177,7 @@ def result_html(ranked: Ranked) -> str:
     ]  # fmt: skip
     notes = [*ranked.ranking.notes]
     notes += [f"document {one.index} was left out: {one.reason}" for one in ranked.ranking.unscored]
-    toy = "" if ranked.ranking.model != "practice" else (
-        '<p class="rk-soft">Scored by the practice model, a toy: real scores, no real judgement.'
-        "</p>"
-    )
+    toy = TOY if ranked.ranking.model == "practice" else ""
     links = (
         frame.download("Save as CSV", "ranking.csv", ranked.as_csv(), "text/csv")
         + frame.download("Save as JSON", "ranking.json", ranked.as_json(), "application/json")
@@ -174,6 +193,27 @@ def result_html(ranked: Ranked) -> str:
         + "".join(f"<p>note: {frame.escape(note)}</p>" for note in notes)
         + toy + f'<p class="rk-links">{links}</p>'
     )  # fmt: skip
+
+
+def side_by_side_html(one: Ranked, other: Ranked) -> str:
+    """Two rankings with their settings; moved: against the other one, document by document."""
+    sides = []
+    for ranked, against in ((one, other), (other, one)):
+        places = {(row.index, row.text): row.rank for row in against.rows()}
+        rows = []
+        for row in ranked.rows():
+            place = places.get((row.index, row.text))
+            change = "-" if place is None else moved(place - row.rank)
+            rows.append([str(row.rank), f"{row.score:.3f}", change,
+                         frame.escape(clip(row.text, SHOWN_COLUMNS // 2))])  # fmt: skip
+        choices = "<br>".join(frame.escape(choice) for choice in ranked.choices)
+        heads = ["rank", "score", "moved", "document"]
+        sides.append(
+            f'<div><h3 class="rk-theirs">{frame.escape(ranked.ranking.query)}</h3>'
+            f'<p class="rk-soft">{frame.escape(ranked.summary())}<br>{choices}</p>'
+            + frame.table(heads, rows, (0, 1), "ranking") + "</div>"
+        )
+    return f'<div class="rk-columns">{"".join(sides)}</div>'
 
 
 def moved(places: int) -> str:

@@ -75,7 +75,7 @@ class SearchPanel(frame.Panel):
         model = self.model
         if model.texts is None:
             return ""
-        lines = [f"<p><b>{frame.escape(model.texts.summary())}</b></p>"]
+        lines = [f'<p class="rk-ours"><b>{frame.escape(model.texts.summary())}</b></p>']
         lines += [f"<p>note: {frame.escape(note)}</p>" for note in model.texts.notes[:5]]
         if model.result is None:
             return "".join(lines)
@@ -84,7 +84,10 @@ class SearchPanel(frame.Panel):
         found_by_words = {one.document.id: one.recall_rank for one in model.result}
         right = _side("What the reranker makes of it", model.reranked, found_by_words)
         if not model.reranked:
-            right = "<div><h3>What the reranker makes of it</h3><p>No server runs.</p></div>"
+            right = (
+                "<div><h3>What the reranker makes of it</h3>"
+                "<p class='rk-ours'>No server runs.</p></div>"
+            )
         return "".join([*lines, f'<div class="rk-columns">{left}{right}</div>'])
 
 
@@ -101,6 +104,6 @@ def _side(heading: str, found: list[Found], places: dict[str, int]) -> str:
             rows.append([str(at), words + source])
     heads = ["", "score", "moved", "document"] if places else ["", "document"]
     body = frame.table(heads, rows, (0, 1) if places else (0,), heading) if rows else (
-        "<p>Nothing was found.</p>"
+        '<p class="rk-ours">Nothing was found.</p>'
     )
     return f"<div><h3>{frame.escape(heading)}</h3>{body}</div>"
