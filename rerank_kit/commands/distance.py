@@ -6,9 +6,9 @@ import shlex
 import sys
 import time
 from argparse import ArgumentParser, Namespace
-from dataclasses import replace
 from pathlib import Path
 
+from rerank_kit.commands.far_launch import login_options, target_of
 from rerank_kit.commands.result import AddCommand, Result, port_number, positive, say
 
 
@@ -19,14 +19,9 @@ def add(command: AddCommand) -> None:
 
 def tunnel(options: Namespace) -> Result:
     from rerank_kit import machine
-    from rerank_kit.remote import Tunnel, read_ssh_command, tunnel_command
+    from rerank_kit.remote import Tunnel, tunnel_command
 
-    pasted = options.vllm_flags or options.login or ""
-    target = read_ssh_command(pasted)
-    for name, value in (("port", options.ssh_port), ("identity", options.identity),
-                        ("jump", options.jump)):  # fmt: skip
-        if value is not None:
-            target = replace(target, **{name: value})
+    target = target_of(options, options.vllm_flags or options.login or "")
     if options.print:
         local = options.port or machine.free_port(options.remote_port)
         words = shlex.join(tunnel_command(target, local, options.remote_port))
@@ -102,9 +97,7 @@ def _tunnel_options(parser: ArgumentParser) -> None:
     parser.add_argument("--port", type=port_number, help="here (default: the same, or a free one)")
     parser.add_argument("--remote-port", type=port_number, default=8000, metavar="N",
                         help="of the server over there (default 8000)")  # fmt: skip
-    parser.add_argument("-p", "--ssh-port", type=port_number, metavar="N", help="ssh's port there")
-    parser.add_argument("-i", "--identity", metavar="FILE", help="the private key to log in with")
-    parser.add_argument("-J", "--jump", metavar="user@host", help="log in over this host")
+    login_options(parser)
     parser.add_argument("--tries", type=positive, default=10, metavar="N",
                         help="how often in a row it is opened again (default 10)")  # fmt: skip
     parser.add_argument("--print", action="store_true", help="only print the ssh command")
