@@ -41,14 +41,15 @@ def new_keys(folder: Path) -> Path:
 
 @contextmanager
 def sshd(
-    keys: Path, port: int, *, settings: str = "", log: str = "sshd.log"
-) -> Iterator[psutil.Process]:
+    keys: Path, port: int, *, settings: str = "", log: str = "sshd.log",
+    address: str = "127.0.0.1",
+) -> Iterator[psutil.Process]:  # fmt: skip
     """The server, as long as the `with` lasts. settings: more lines for its configuration."""
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(exist_ok=True)  # as root sshd wants it; a service would make it
     config = keys / f"sshd_config-{port}"
     config.write_text(
-        f"ListenAddress 127.0.0.1\nPort {port}\nHostKey {keys}/host_key\nUsePAM no\n"
+        f"ListenAddress {address}\nPort {port}\nHostKey {keys}/host_key\nUsePAM no\n"
         f"AuthorizedKeysFile {keys}/authorized_keys\nStrictModes no\nPidFile none\n"
         "PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin yes\n"
         f"AllowTcpForwarding local\n{settings}\n",
@@ -56,12 +57,12 @@ def sshd(
     )
     host_key = " ".join((keys / "host_key.pub").read_text().split()[:2])
     with (keys / "known_hosts").open("a") as file:
-        file.write(f"[127.0.0.1]:{port} {host_key}\n")
+        file.write(f"[{address}]:{port} {host_key}\n")
     with (keys / log).open("ab") as said:
         child = subprocess.Popen([str(SSHD), "-D", "-e", "-f", config], stderr=said)
     process = psutil.Process(child.pid)
     try:
-        wait_until(lambda: not machine.port_is_free(port) or child.poll() is not None, 30)
+        wait_until(lambda: not machine.port_is_free(port, address) or child.poll() is not None, 30)
         assert child.poll() is None, (keys / log).read_text()
         yield process
     finally:
@@ -72,7 +73,9 @@ def sshd(
         psutil.wait_procs(family, timeout=10)
 
 
-def target(keys: Path, port: int, *, jump: str = "") -> SshTarget:
+def target(
+    keys: Path, port: int, *, jump: str = "", address: str = "127.0.0.1"
+) -> SshTarget:
     settings = (f"UserKnownHostsFile={keys}/known_hosts", "IdentitiesOnly=yes")
-    return SshTarget("127.0.0.1", getpass.getuser(), port, str(keys / "user_key"), jump,
+    return SshTarget(address, getpass.getuser(), port, str(keys / "user_key"), jump,
                      settings=settings)  # fmt: skip
