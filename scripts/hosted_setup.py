@@ -39,12 +39,23 @@ def commands(chosen: choice.Choice, python: str) -> list[list[str]]:
     install = [python, "-m", "uv", "pip", "install", "--python", python, "--break-system-packages",
                "--constraints", str(pins / f"{chosen.pins}.txt")]  # fmt: skip
     if chosen.build == "cpu":
-        install += ["--overrides", str(pins / "cpu-overrides.txt"),
-                    "--find-links", sources.TORCH_CPU_LINKS]  # fmt: skip
+        install += ["--overrides", str(pins / "cpu-overrides.txt")]
     return [
         [python, "-m", "pip", "install", "--quiet", "uv>=0.6"],
         [*install, f"{ROOT}[{extras}]"],
     ]
+
+
+def run(command: list[str], chosen: choice.Choice) -> int:
+    """The exit status. PyTorch's own page is added only where the package index has no CPU build
+    of torch (as scripts/set_up/install.py does)."""
+    print(shlex.join(command), flush=True)
+    status = subprocess.run(command).returncode
+    if status != 0 and chosen.build == "cpu" and "--overrides" in command:
+        again = [*command, "--find-links", sources.TORCH_CPU_LINKS]
+        print(f"once more with PyTorch's own page:\n{shlex.join(again)}", flush=True)
+        status = subprocess.run(again).returncode
+    return status
 
 
 def main() -> int:
@@ -56,12 +67,13 @@ def main() -> int:
     )
     print(f"{where(os.environ) or 'this machine'}: {chosen.build} ({chosen.reason})")
     for command in commands(chosen, sys.executable):
-        print(shlex.join(command), flush=True)
-        if not options.print:
-            status = subprocess.run(command).returncode
-            if status != 0:
-                print("that failed: on Kaggle, is the internet switched on (Settings)?")
-                return status
+        if options.print:
+            print(shlex.join(command))
+            continue
+        status = run(command, chosen)
+        if status != 0:
+            print("that failed: on Kaggle, is the internet switched on (Settings)?")
+            return status
     return 0
 
 

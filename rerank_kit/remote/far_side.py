@@ -29,6 +29,7 @@ from rerank_kit.errors import RerankKitError
 CANCEL = "cancel"
 _LAUNCHER = "launch"
 _LOOK_SECONDS = 0.2
+REPORT_SECONDS = 5.0
 #: What a launch that was told to stop may take to end its server.
 _CANCEL_SECONDS = 60.0
 _KEPT_REPORTS = 5
@@ -150,7 +151,7 @@ def launch_detached(report: Path) -> int:
             profile, order.get("model"), port=order.get("port"),
             timeout_seconds=order.get("timeout_seconds"),
             extra_args=tuple(order.get("vllm_flags") or ()),
-            on_progress=_each_second(lambda now: tell(_progress(now))), owner_is_terminal=True,
+            on_progress=_now_and_then(lambda now: tell(_progress(now))), owner_is_terminal=True,
             score_check=order.get("score_check", True), recover=order.get("recover", False),
             on_remedy=lambda remedy: tell({"remedy": str(remedy)}),
         )  # fmt: skip
@@ -171,13 +172,13 @@ def _progress(now: Any) -> dict[str, Any]:
                          "seconds_left": now.seconds_left}}  # fmt: skip
 
 
-def _each_second(tell: Callable[[Any], None]) -> Callable[[Any], None]:
-    """At most one report a second, but each new stage at once."""
+def _now_and_then(tell: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Each new stage at once, and else a report now and then."""
     last_stage, last_at = "", 0.0
 
     def report(now: Any) -> None:
         nonlocal last_stage, last_at
-        if now.stage != last_stage or time.monotonic() - last_at >= 1.0:
+        if now.stage != last_stage or time.monotonic() - last_at >= REPORT_SECONDS:
             last_stage, last_at = now.stage, time.monotonic()
             tell(now)
 
