@@ -145,9 +145,10 @@ def test_what_goes_wrong_there_is_told_here(keys: Path, there: Path, tmp_path: P
         done = cli("stop", "--json", "--kit-there", str(there), "--on",
                    " ".join(["ssh", *target(keys, port).words()]))  # fmt: skip
         assert json.loads(done.stdout)["stopped"] is True
-    with pytest.raises(errors.UnreachableError) as unreachable:
-        kit.launch({}, tries=0, say=print)
-    assert "refused" in unreachable.value.evidence.lower()
+    said: list[str] = []
+    with pytest.raises(errors.UnreachableError) as unreachable:  # nothing was begun: no new tries
+        kit.launch({}, tries=5, say=said.append)
+    assert "refused" in unreachable.value.evidence.lower() and said == []
 
 
 # --- over a jump host

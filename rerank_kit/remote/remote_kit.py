@@ -58,12 +58,12 @@ class RemoteKit:
         on meanwhile. Ctrl-C ends the start there too. Raises LaunchError, SetupError,
         UnreachableError, and what the other side reports.
         """
-        pause, broken = FIRST_PAUSE_SECONDS, 0
+        pause, broken, reached = FIRST_PAUSE_SECONDS, 0, False
         while True:
             try:
                 with contextlib.closing(self._answers({"do": "launch"} | order)) as answers:
                     for message in answers:
-                        broken, pause = 0, FIRST_PAUSE_SECONDS
+                        broken, pause, reached = 0, FIRST_PAUSE_SECONDS, True
                         if "ready" in message:
                             ready: dict[str, Any] = message["ready"]
                             return ready
@@ -73,7 +73,7 @@ class RemoteKit:
                 raise LaunchError("The other side ended without an answer.")
             except UnreachableError as error:
                 broken += 1
-                if broken > tries:
+                if broken > tries or not reached:
                     raise
                 say(f"{error.message} The start there goes on; logging in again "
                     f"({broken} of {tries})")  # fmt: skip

@@ -60,6 +60,6 @@ def copy_commands(
         place,
         [*ssh, login, f"mkdir -p {place}"],
         ["rsync", "--recursive", "--copy-links", "--times", "--partial", "--exclude", "*.part",
-         "--exclude", ".cache", "-e", shlex.join(ssh), f"{folder}/", f"{there}:{place}/"],
+         "--exclude", ".cache", "-e", shlex.join(ssh), f"{folder.resolve()}/", f"{there}:{place}/"],
         [*ssh, login, f"cd {place} && sha256sum --check --quiet {LIST_NAME}"],
     )  # fmt: skip
