@@ -72,7 +72,7 @@ def infinity(folder: str, texts: dict[str, Any]) -> Score:
     arguments = {"engine": "torch", "device": "cpu", "dtype": "bfloat16", "lengths_via_tokenize":
                  False, "bettertransformer": False, "model_warmup": False}  # fmt: skip
     loop = asyncio.new_event_loop()
-    # Its batch size is for its life, and a second engine in a process waits for ever.
+    # Its batch size is for its life.
     asked = EngineArgs(model_name_or_path=folder, batch_size=texts["batch"], **arguments)
     engine = AsyncEngineArray.from_args([asked])[0]
     loop.run_until_complete(engine.astart())
@@ -122,3 +122,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    sys.stdout.flush()
+    os._exit(0)  # infinity's threads would be waited for, and never end
