@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from set_up import choice, machine, sources  # noqa: E402
+from set_up import choice, machine, sources, uv  # noqa: E402
 
 #: Set by the two services (kagglehub, src/kagglehub/env.py).
 SIGNS = {"COLAB_RELEASE_TAG": "Google Colab", "KAGGLE_KERNEL_RUN_TYPE": "Kaggle"}
@@ -47,14 +47,15 @@ def commands(chosen: choice.Choice, python: str) -> list[list[str]]:
 
 
 def run(command: list[str], chosen: choice.Choice) -> int:
-    """The exit status. PyTorch's own page is added only where the package index has no CPU build
-    of torch (as scripts/set_up/install.py does)."""
-    print(shlex.join(command), flush=True)
-    status = subprocess.run(command).returncode
+    """The exit status. pip's settings of that machine are given to uv, which reads none; PyTorch's
+    own page is added only where the index has no CPU build of torch (set_up/install.py)."""
+    mirror = os.environ.get("RERANK_KIT_MIRROR", "")
+    settings = sources.uv_settings(uv.pip_settings(), os.environ, mirror)
+    status = subprocess.run(command, env={**os.environ, **settings}).returncode
     if status != 0 and chosen.build == "cpu" and "--overrides" in command:
-        again = [*command, "--find-links", sources.TORCH_CPU_LINKS]
-        print(f"once more with PyTorch's own page:\n{shlex.join(again)}", flush=True)
-        status = subprocess.run(again).returncode
+        print("once more, with PyTorch's own page", flush=True)
+        settings = sources.with_torch_links(settings)
+        status = subprocess.run(command, env={**os.environ, **settings}).returncode
     return status
 
 
@@ -67,8 +68,8 @@ def main() -> int:
     )
     print(f"{where(os.environ) or 'this machine'}: {chosen.build} ({chosen.reason})")
     for command in commands(chosen, sys.executable):
+        print(shlex.join(command), flush=True)
         if options.print:
-            print(shlex.join(command))
             continue
         status = run(command, chosen)
         if status != 0:

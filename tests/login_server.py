@@ -42,9 +42,10 @@ def new_keys(folder: Path) -> Path:
 @contextmanager
 def sshd(
     keys: Path, port: int, *, settings: str = "", log: str = "sshd.log",
-    address: str = "127.0.0.1",
+    address: str = "127.0.0.1", inside: tuple[str, ...] = (),
 ) -> Iterator[psutil.Process]:  # fmt: skip
-    """The server, as long as the `with` lasts. settings: more lines for its configuration."""
+    """The server, as long as the `with` lasts. settings: more lines for its configuration.
+    inside: what runs it in another network."""
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(exist_ok=True)  # as root sshd wants it; a service would make it
     config = keys / f"sshd_config-{port}"
@@ -59,10 +60,12 @@ def sshd(
     with (keys / "known_hosts").open("a") as file:
         file.write(f"[{address}]:{port} {host_key}\n")
     with (keys / log).open("ab") as said:
-        child = subprocess.Popen([str(SSHD), "-D", "-e", "-f", config], stderr=said)
+        words = [*inside, str(SSHD), "-D", "-e", "-f", str(config)]
+        child = subprocess.Popen(words, stderr=said)
     process = psutil.Process(child.pid)
     try:
-        wait_until(lambda: not machine.port_is_free(port, address) or child.poll() is not None, 30)
+        listens = f"Server listening on {address} port {port}"
+        wait_until(lambda: child.poll() is not None or listens in (keys / log).read_text(), 30)
         assert child.poll() is None, (keys / log).read_text()
         yield process
     finally:

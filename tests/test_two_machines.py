@@ -1,8 +1,10 @@
 """The laptop in a network of its own (a network namespace), a cable (a veth pair) to the rented
-machine: only what is said to be reachable is. Real server, sshd and nginx; needs root."""
+machine, or to a jump host before it: only what is said to be reachable is. Real server, sshd and
+nginx; needs root."""
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import shutil
@@ -10,7 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +20,7 @@ import pytest
 from login_server import needs_sshd, sshd, target
 
 from rerank_kit import Server, machine
+from rerank_kit.remote import SshTarget
 from rerank_kit.remote.proxy import Proxy, ProxySettings
 
 KEY = "a-Key_of-twenty-letters"
@@ -60,32 +63,48 @@ def _plain() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def laptop() -> Iterator[Laptop]:
-    number = os.getpid() % 250
-    name, here, there = f"laptop{os.getpid()}", f"rk{number}here", f"rk{number}there"
-    ours, its = f"10.213.{number}.1", f"10.213.{number}.2"
-    steps = (
-        f"ip netns add {name}",
-        f"ip link add {here} type veth peer name {there}",
-        f"ip link set {there} netns {name}",
-        f"ip addr add {ours}/30 dev {here}",
-        f"ip link set {here} up",
-        f"ip -n {name} addr add {its}/30 dev {there}",
-        f"ip -n {name} link set {there} up",
-        f"ip -n {name} link set lo up",
-    )
-    try:
-        for step in steps:
-            done = subprocess.run(step.split(), capture_output=True, text=True)
-            if done.returncode != 0:
-                pytest.skip(f"this machine lets nobody make networks: {done.stderr.strip()}")
-        inside = subprocess.run(["ip", "netns", "exec", name, "true"], capture_output=True)
-        if inside.returncode != 0:
-            pytest.skip("this machine lets nobody enter a network of its own")
+    name, number = f"laptop{os.getpid()}", os.getpid() % 250
+    with network(name), cable("", name, 213) as ours:
+        assert ours == f"10.213.{number}.1"
         yield Laptop(name, ours)
+
+
+@contextmanager
+def network(name: str) -> Iterator[None]:
+    """A network of its own: nothing can be reached from there yet."""
+    try:
+        must(f"ip netns add {name}")
+        must(f"ip -n {name} link set lo up")
+        must(f"ip netns exec {name} true")
+        yield
     finally:
-        for step in (f"ip link del {here}", f"ip netns del {name}"):
-            with suppress(OSError):
-                subprocess.run(step.split(), capture_output=True)
+        subprocess.run(["ip", "netns", "del", name], capture_output=True)
+
+
+@contextmanager
+def cable(one: str, other: str, subnet: int) -> Iterator[str]:
+    """Between two networks ("" is the machine's own); the address of the first."""
+    number = os.getpid() % 250
+    here, there = f"rk{number}a{subnet}", f"rk{number}b{subnet}"
+    ours, its = f"10.{subnet}.{number}.1", f"10.{subnet}.{number}.2"
+    must(f"ip link add {here} type veth peer name {there}")
+    try:
+        for name, link, address in ((one, here, ours), (other, there, its)):
+            inside = f"-n {name} " if name else ""
+            if name:
+                must(f"ip link set {link} netns {name}")
+            must(f"ip {inside}addr add {address}/30 dev {link}")
+            must(f"ip {inside}link set {link} up")
+        yield ours
+    finally:
+        where = ["-n", one] if one else []
+        subprocess.run(["ip", *where, "link", "del", here], capture_output=True)
+
+
+def must(step: str) -> None:
+    done = subprocess.run(step.split(), capture_output=True, text=True)
+    if done.returncode != 0:
+        pytest.skip(f"this machine lets nobody make networks: {done.stderr.strip()}")
 
 
 def test_the_server_on_the_loopback_address_cannot_be_reached(
@@ -101,27 +120,57 @@ def test_the_server_on_the_loopback_address_cannot_be_reached(
 def test_a_tunnel_reaches_it(laptop: Laptop, server: Server, keys: Path) -> None:
     assert server.record is not None
     port, address = machine.free_port(), laptop.machine_address
-    login = ["--", "ssh", *target(keys, port, address=address).words()]
-    words = ["tunnel", "--remote-port", str(server.record.port), "--json", *login]
     with sshd(keys, port, address=address):
-        child = subprocess.Popen(laptop.command(*words), stdout=subprocess.PIPE,
-                                 stderr=subprocess.PIPE, text=True, env=_plain())  # fmt: skip
-        try:
-            assert child.stderr is not None
-            said = ""
-            for line in child.stderr:
-                said += line
-                if "RERANK_URL=" in line:
-                    break
-            url = said.strip().rpartition("RERANK_URL=")[2]
-            assert url.startswith("http://127.0.0.1:"), said
-            assert scores(laptop.rank(url)) == pytest.approx(expected(server), abs=1e-5)
-            child.send_signal(signal.SIGINT)
-            assert child.wait(60) == 0
-        finally:
-            child.kill()
-            child.wait()
+        url = rank_through_a_tunnel(laptop, server, target(keys, port, address=address))
     assert laptop.rank(url)["error"]["kind"] == "unreachable"  # type: ignore[index]
+
+
+@needs_sshd
+def test_a_jump_host_leads_to_a_machine_that_has_no_way_in(
+    laptop: Laptop, server: Server, keys: Path
+) -> None:
+    """laptop - gate - machine: two cables, and nobody forwards packets from one to the other."""
+    assert server.record is not None
+    gate = f"gate{os.getpid()}"
+    with network(gate), cable(gate, laptop.name, 214) as at_gate, cable("", gate, 215) as inner:
+        port, gate_port = 2222, 2200
+        behind = (sshd(keys, port, address=inner),
+                  sshd(keys, gate_port, address=at_gate, inside=("ip", "netns", "exec", gate)))
+        with behind[0], behind[1]:
+            straight = target(keys, port, address=inner)
+            failed = subprocess.run(
+                laptop.command("tunnel", "--json", "--", "ssh", *straight.words()),
+                capture_output=True, text=True, timeout=180, env=_plain(),
+            )  # fmt: skip
+            said = json.loads(failed.stdout)["error"]
+            assert said["kind"] == "unreachable" and "unreachable" in said["evidence"].lower()
+            over = f"{getpass.getuser()}@{at_gate}:{gate_port}"
+            rank_through_a_tunnel(laptop, server, straight, "--jump", over)
+
+
+def rank_through_a_tunnel(laptop: Laptop, server: Server, login: SshTarget, *more: str) -> str:
+    """Open a tunnel there, rank through it, end it with Ctrl-C; the address it had."""
+    assert server.record is not None
+    words = ["tunnel", "--remote-port", str(server.record.port), "--json", *more, "--", "ssh",
+             *login.words()]  # fmt: skip
+    child = subprocess.Popen(laptop.command(*words), stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE, text=True, env=_plain())  # fmt: skip
+    try:
+        assert child.stderr is not None and child.stdout is not None
+        said = ""
+        for line in child.stderr:
+            said += line
+            if "RERANK_URL=" in line:
+                break
+        url = said.strip().rpartition("RERANK_URL=")[2]
+        assert url.startswith("http://127.0.0.1:"), said + child.stdout.read()
+        assert scores(laptop.rank(url)) == pytest.approx(expected(server), abs=1e-5)
+        child.send_signal(signal.SIGINT)
+        assert child.wait(60) == 0
+    finally:
+        child.kill()
+        child.wait()
+    return url
 
 
 @pytest.mark.skipif(NGINX is None, reason="nginx is not installed (apt-get install nginx)")

@@ -89,18 +89,18 @@ def test_a_download_that_is_killed_goes_on_where_it_was(
     hub: Hub, home: Path, tmp_path: Path
 ) -> None:
     """huggingface_hub 2.4 begins a file anew in a new process; that is money."""
-    hub.bytes_per_second = MB
+    hub.bytes_per_second = MB / 2
     to = tmp_path / "model"
     words = ["download", hub.name, "--hub", hub.url, "--to", str(to), "--json"]
     child = subprocess.Popen([sys.executable, "-m", "rerank_kit", *words],
                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
     try:
-        wait_until(lambda: child.poll() is not None or _part_bytes(to) > MB, 60)
+        wait_until(lambda: child.poll() is not None or _part_bytes(to) > MB // 2, 60)
     finally:
         child.send_signal(signal.SIGKILL)
         child.wait()
     had = _part_bytes(to)
-    assert MB < had < SIZE and not (to / BIG).exists()
+    assert MB // 2 < had < SIZE and not (to / BIG).exists()
     hub.bytes_per_second = 0
     told = json.loads(cli(*words).stdout)
     assert hub.starts(BIG) == [0, had] and told["kept_bytes"] >= had
@@ -112,20 +112,20 @@ def _part_bytes(folder: Path) -> int:
 
 
 def test_ctrl_c_keeps_what_has_come_and_says_so(hub: Hub, home: Path, tmp_path: Path) -> None:
-    hub.bytes_per_second = MB
+    hub.bytes_per_second = MB / 4
     to = tmp_path / "model"
     words = ["download", hub.name, "--hub", hub.url, "--to", str(to)]
     child = subprocess.Popen([sys.executable, "-m", "rerank_kit", *words], text=True,
                              stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
     try:
-        wait_until(lambda: child.poll() is not None or _part_bytes(to) > MB // 2, 60)
+        wait_until(lambda: child.poll() is not None or _part_bytes(to) > MB // 4, 60)
         child.send_signal(signal.SIGINT)
         out, _ = child.communicate(timeout=60)
     finally:
         child.kill()
         child.wait()
     assert child.returncode == 130 and "goes on from there" in out
-    assert _part_bytes(to) > MB // 2
+    assert _part_bytes(to) > MB // 4
 
 
 def test_lines_that_break_and_a_busy_hub_are_no_end(hub: Hub, home: Path, tmp_path: Path) -> None:
@@ -287,7 +287,7 @@ def test_hubs_that_give_nothing_are_told_apart(
 
 
 def test_two_downloads_of_one_file_do_not_mix(hub: Hub, home: Path, tmp_path: Path) -> None:
-    hub.bytes_per_second = MB
+    hub.bytes_per_second = MB / 10
     to = tmp_path / "model"
     words = ["download", hub.name, "--hub", hub.url, "--to", str(to)]
     child = subprocess.Popen([sys.executable, "-m", "rerank_kit", *words],
@@ -297,6 +297,7 @@ def test_two_downloads_of_one_file_do_not_mix(hub: Hub, home: Path, tmp_path: Pa
         second = cli(*words, "--json")
         assert second.returncode == 1
         assert "at this moment" in json.loads(second.stdout)["error"]["message"]
+        hub.bytes_per_second = 0
         assert child.wait(120) == 0
     finally:
         child.kill()

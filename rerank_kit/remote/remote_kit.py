@@ -136,7 +136,7 @@ class RemoteKit:
         return SetupError(
             f"The kit is not found {where}on {self.target.host}.",
             hint="name its folder there (--kit-there), or bring it, from the course's folder "
-            f"here:\n    tar -cz --exclude .venv --exclude .git . | {login} "
+            f"here:\n    tar -cz --exclude './.*' . | {login} "
             f"'mkdir -p {COURSE} && tar -xz -C {COURSE} && "
             f"bash {COURSE}/scripts/start.sh --setup-only'",
         )
@@ -217,6 +217,6 @@ def _in_words(message: dict[str, Any]) -> str:
     if "progress" in message:
         now = message["progress"]
         left = now.get("seconds_left")
-        more = "" if left is None else f", about {left:.0f} s left"
+        more = "" if left is None or left < 1 else f", about {left:.0f} s left"
         return f"there: {now.get('percent')} % {now.get('stage')}{more}"
     return ""
