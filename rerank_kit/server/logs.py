@@ -217,7 +217,7 @@ def _unwrap_json(text: str) -> str:
         return text
     if isinstance(record, dict) and isinstance(record.get("jsonPayload"), dict):
         record = record["jsonPayload"]  # Google Cloud; its severity is that of the stream
-    for key in ("log", "message", "msg", "textPayload"):
+    for key in ("log", "message", "msg", "textPayload", "stderr", "stdout"):
         if isinstance(record, dict) and isinstance(record.get(key), str):
             level = record.get("level") or record.get("levelname") or record.get("severity")
             if isinstance(level, str) and key != "log":

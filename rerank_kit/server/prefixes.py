@@ -22,7 +22,7 @@ _PREFIXES = tuple(
         rf"(?P<level>{_LEVELS}):(?:\s+|$)",
         # kubectl, docker compose, CRI, systemd and the kernel, Google Cloud, build farms
         r"\[pod/[^\]]*\] ?",
-        r"[\w.-]{1,60} +\| ?",
+        r"(?:\d+\|)?[\w.-]{1,60} +\| ?",  # pm2 counts its processes
         r"#\d+ \d+\.\d+ ",  # docker build
         r"\d+\.\d{1,4}  +",
         r"(?: {0,12}|--\s*)\| ",
