@@ -4,6 +4,7 @@
     ├── InputError              a value you passed cannot be used (also a ValueError)
     │   └── FileInputError      a file you named cannot be read as what it should be
     ├── SetupError              something is missing on this machine
+    ├── DownloadError           a model hub does not give what was asked for
     ├── ServerError
     │   ├── LaunchError         the server did not come up
     │   │   ├── LaunchTimeout   ... within the time given (also a TimeoutError)
@@ -68,6 +69,10 @@ class FileInputError(InputError):
 
 class SetupError(RerankKitError):
     kind = "setup"
+
+
+class DownloadError(RerankKitError):
+    kind = "download"
 
 
 class ServerError(RerankKitError):

@@ -53,6 +53,7 @@ PEERS = ("transformers", "cross_encoder", "infinity", "vllm", "ours")
 PUBLISHED_BATCH = {"cross_encoder": 32, "infinity": 32}
 QUERY = "how do I get a new seat map after the storm"
 SECONDS = 6.0
+WORKER_SECONDS = 600
 
 
 def main() -> int:
@@ -144,18 +145,32 @@ def measure_worker(
         texts = options.work / f"texts-{length}.json"
         texts.write_text(json.dumps(worker_texts(length, converted)), encoding="utf-8")
         shape = "practice" if folder == models.practice_model_dir() else "0.6B"
-        sizes = ",".join(map(str, batches_of(shape, length)))
-        command = [program, str(WORKER), peer, str(model), str(texts), sizes, str(options.seconds)]
-        environment = os.environ | {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"}
-        if program != sys.executable:
-            environment.pop("PYTHONPATH", None)
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=1200, env=environment
-        )
-        rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-        if done.returncode or not rows:
-            raise RerankKitError(f"{peer} failed.", evidence=done.stderr.strip()[-400:])
+        sizes = [str(size) for size in batches_of(shape, length)]
+        # infinity's engine has one batch size for its life
+        together = sizes if peer == "infinity" else [",".join(sizes)]
+        rows = [
+            row for some in together
+            for row in _rows_of([program, str(WORKER), peer, str(model), str(texts), some,
+                                 str(options.seconds)])
+        ]  # fmt: skip
         keep(length, rows=rows)
+
+
+def _rows_of(command: list[str]) -> list[dict[str, Any]]:
+    """What a worker prints. Raises RerankKitError when it fails."""
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"}
+    if command[0] != sys.executable:
+        environment.pop("PYTHONPATH", None)
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=WORKER_SECONDS, env=environment
+        )
+    except subprocess.TimeoutExpired:
+        raise RerankKitError(f"{command[2]} did not end in {WORKER_SECONDS} s.") from None
+    rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    if done.returncode or not rows:
+        raise RerankKitError(f"{command[2]} failed.", evidence=done.stderr.strip()[-400:])
+    return rows
 
 
 def measure_vllm(
@@ -238,6 +253,19 @@ def convert(folder: Path, target: Path) -> None:
     made.save_pretrained(target)
     tokenizer.pad_token = "<|endoftext|>"
     tokenizer.save_pretrained(target)
+    make_readable_for_transformers_4(target)
+
+
+def make_readable_for_transformers_4(folder: Path) -> None:
+    """infinity-emb brings transformers 4, which does not know the names that 5 writes. Without
+    rope_theta it would take 10,000 and score otherwise, in silence."""
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"rope_theta": config["rope_parameters"]["rope_theta"], "torch_dtype": "bfloat16"}
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    words = json.loads((folder / "tokenizer_config.json").read_text())
+    words["tokenizer_class"] = "PreTrainedTokenizerFast"
+    words["additional_special_tokens"] = words.pop("extra_special_tokens", [])
+    (folder / "tokenizer_config.json").write_text(json.dumps(words, indent=2) + "\n")
 
 
 def workload_of(length: str, folder: Path, size: int) -> Workload:

@@ -72,22 +72,15 @@ def infinity(folder: str, texts: dict[str, Any]) -> Score:
     arguments = {"engine": "torch", "device": "cpu", "dtype": "bfloat16", "lengths_via_tokenize":
                  False, "bettertransformer": False, "model_warmup": False}  # fmt: skip
     loop = asyncio.new_event_loop()
-    engines: dict[int, Any] = {}
-
-    def engine_of(size: int) -> Any:
-        if size not in engines:
-            for old in engines.values():
-                loop.run_until_complete(old.astop())
-            engines.clear()
-            asked = EngineArgs(model_name_or_path=folder, batch_size=size, **arguments)
-            engines[size] = AsyncEngineArray.from_args([asked])[0]
-            loop.run_until_complete(engines[size].astart())
-        return engines[size]
+    # Its batch size is for its life.
+    asked = EngineArgs(model_name_or_path=folder, batch_size=texts["batch"], **arguments)
+    engine = AsyncEngineArray.from_args([asked])[0]
+    loop.run_until_complete(engine.astart())
 
     def score(pairs: list[list[str]]) -> list[float]:
         async def ask() -> list[float]:
             # one call has one query; its documents carry what else differs
-            found, _ = await engine_of(len(pairs)).rerank(
+            found, _ = await engine.rerank(
                 query=texts["prefix"] + pairs[0][0],
                 docs=[document + texts["suffix"] for _, document in pairs],
             )
@@ -109,10 +102,12 @@ def main() -> None:
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     with open(path, encoding="utf-8") as file:
         texts = json.load(file)
+    sizes = [int(one) for one in batches.split(",")]
+    texts["batch"] = max(sizes)
     score = PEERS[peer](folder, texts)
     pairs = texts["pairs"]
     first = score(pairs[:1])  # loads what is loaded late
-    for size in (int(one) for one in batches.split(",")):
+    for size in sizes:
         score(pairs[:size])
         place, done, started = size, 0, time.perf_counter()
         while time.perf_counter() - started < float(seconds):
@@ -120,9 +115,12 @@ def main() -> None:
             score(batch)
             place, done = place + size, done + size
         spent = time.perf_counter() - started
-        row = {"batch": size, "pairs": done, "pairs_per_second": done / spent, "score": first[0]}
+        row = {"batch": size, "pairs": done, "pairs_per_second": done / spent,
+               "score": float(first[0])}  # fmt: skip
         print(json.dumps(row), flush=True)
 
 
 if __name__ == "__main__":
     main()
+    sys.stdout.flush()
+    os._exit(0)  # infinity's threads would be waited for, and never end

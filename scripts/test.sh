@@ -13,7 +13,7 @@ All of them run, whatever fails; the exit status is 0 only when all passed.
   --full   add the solutions of the notebooks, the long tests and those in a real browser
            (chromium and a Chinese font are installed with apt-get when this is root on
            Debian or Ubuntu and CI=true or RERANK_KIT_INSTALL_BROWSER=1; with CI=true also
-           openssh-server and nginx, for the tests of the way to a remote server)
+           openssh-server, nginx, rsync and iproute2, for the tests of remote servers)
   --help   this text
 
 Arguments for pytest go to the tests only, and the notebooks are left out:
@@ -79,6 +79,8 @@ if [ "$full" = yes ]; then
         packages=()
         [ -x /usr/sbin/sshd ] || packages+=(openssh-server openssh-client)
         [ -x /usr/sbin/nginx ] || packages+=(nginx)
+        [ -x /usr/bin/rsync ] || packages+=(rsync)
+        [ -x /usr/sbin/ip ] || [ -x /sbin/ip ] || packages+=(iproute2)
         if [ "${#packages[@]}" -gt 0 ]; then
             echo "Installing ${packages[*]} with apt-get for the tests of remote servers."
             mkdir -p .work

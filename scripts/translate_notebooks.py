@@ -30,6 +30,7 @@ from notebook_rules import NOTEBOOKS, source_of
 
 CHINESE = NOTEBOOKS / "zh-CN"
 LOCALE = "zh_Hans_CN"
+BADGES = "badges"
 LINK = re.compile(r"\]\(([^)]+)\)")
 _UNWANTED_HEADER = re.compile(
     r'"(Project-Id|Report-Msgid|POT-|PO-|Last-Translator|Language-Team|Generated-By)'
@@ -87,6 +88,8 @@ def passages_of(notebook: dict[str, Any]) -> list[Passage]:
     """Every Markdown cell, and every comment of a code cell that has a word in it."""
     found = []
     for cell in notebook["cells"]:
+        if cell["id"] == BADGES:
+            continue  # links and pictures only (scripts/badges.py)
         if cell["cell_type"] == "markdown":
             found.append(Passage(source_of(cell), cell["id"]))
         else:

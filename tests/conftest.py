@@ -50,6 +50,14 @@ def oracle() -> object:
     return OfficialRecipe(practice_model_dir())
 
 
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """For tests that log in to a real sshd of their own (login_server.py)."""
+    from login_server import new_keys
+
+    return new_keys(tmp_path_factory.mktemp("ssh"))
+
+
 @pytest.fixture
 def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A state folder of one test's own: its servers are strangers to the session's. A test that

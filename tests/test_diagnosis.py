@@ -144,6 +144,30 @@ def test_the_first_fix_is_the_one_that_helps() -> None:
     assert "client_max_body_size" in str(read("request_too_long", "nginx_413").fixes)
 
 
+@pytest.mark.parametrize(
+    ("log", "fix"),
+    [
+        ("kernel_build/ninja_absent", "pip install ninja"),
+        ("kernel_build/python_h", "python3-dev"),
+        ("kernel_build/no_c_compiler", "build-essential"),
+        ("kernel_build/nvcc_absent", "VLLM_USE_FLASHINFER_SAMPLER=0"),
+        ("driver_mismatch/nvml", "sudo reboot"),
+        ("dtype_unsupported/gemma", "--dtype bfloat16"),
+        ("no_gpu/docker", "nvidia-container-toolkit"),
+        ("hub_unreachable/rate_limited", "hf auth login"),
+        ("hub_unreachable/ssl", "CERT_FILE="),
+        ("bad_argument/lora_rank", "--max-lora-rank 64"),
+        ("bad_argument/vllm_port_service", "enableServiceLinks"),
+        ("other/uva_wsl", "VLLM_WSL2_ENABLE_PIN_MEMORY=1"),
+        ("other/mig_uuid", "CUDA_VISIBLE_DEVICES=0"),
+        ("wrong_runner/words_of_the_score", "classifier_from_token"),
+    ],
+)
+def test_the_first_fix_is_the_failures_own(log: str, fix: str) -> None:
+    found = diagnose(LOGS / f"{log}.log")
+    assert fix in found.fixes[0].change, str(found)
+
+
 def test_an_explicit_cache_size_is_what_is_raised_or_dropped() -> None:
     """Beside --kv-cache-memory-bytes the utilisation does not size the cache."""
     found = read("kv_cache_too_small", "bytes_none")
@@ -349,3 +373,85 @@ def test_a_flood_of_different_lines_is_read_quickly_and_hides_nothing(
 
 def test_sizes() -> None:
     assert gibibytes("224.00 MiB") == pytest.approx(0.2188, abs=1e-4)
+
+
+def test_memory_that_is_named_before_its_traceback_is_placed_by_it() -> None:
+    """V0's engine writes the message first, and then the traceback that tells when it was."""
+    found = read("gpu_oom_warmup", "v0_message_first")
+    assert (found.stage, found.confidence) == ("warmup", "certain")
+    said = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1.00 GiB."
+    places = ['  File "/x/worker.py", line 3, in determine_num_available_blocks', "    y()"]
+    told = [said, "Traceback (most recent call last):", *places, said]
+    lines = [f"ERROR 11-20 09:51:02 engine.py:366] {line}" for line in told]
+    assert diagnose(lines).family == "gpu_oom_warmup"
+    assert diagnose(lines[:1]).confidence == "likely"
+
+
+@pytest.mark.parametrize(
+    ("place", "function", "family"),
+    [
+        ("vllm/model_executor/layers/quantization/new.py", "create_weights", "quantization"),
+        ("vllm/config/vllm.py", "__post_init__", "bad_argument"),
+        ("vllm/model_executor/models/qwen3.py", "load_weights", "unsupported_architecture"),
+        ("vllm/v1/attention/backends/new.py", "__init__", "kernel_build"),
+        ("vllm/somewhere/else.py", "f", "other"),
+    ],
+)
+def test_a_message_nobody_knows_is_placed_by_the_code_that_raised_it(
+    place: str, function: str, family: str
+) -> None:
+    head = ["Traceback (most recent call last):", '  File "/x/vllm/engine.py", line 1, in f']
+    told = [*head, "    g()", f'  File "/x/{place}", line 2, in {function}', "    h()"]
+    told.append("ValueError: something that no version has said so far")
+    found = diagnose([f"ERROR 11-20 09:51:02 [core.py:1] {line}" for line in told])
+    assert (found.family, found.confidence) == (family, "likely")
+    assert "something that no version" in found.evidence[0].text and found.fixes
+
+
+def test_known_words_win_over_the_place() -> None:
+    places = ['  File "/x/vllm/config/vllm.py", line 2, in __post_init__', "    h()"]
+    cause = "ValueError: No available memory for the cache blocks."
+    found = diagnose(["Traceback (most recent call last):", *places, cause])
+    assert found.family == "kv_cache_too_small"
+
+
+def test_a_start_that_waits_and_waits_is_told_from_one_that_came_up() -> None:
+    line = "DEBUG 03-03 10:00:00 [utils.py:741] Waiting for 1 local, 0 remote core engine proc(s)"
+    waiting = ["INFO 03-03 10:00:00 [api_server.py:1] vLLM API server version 0.32.0", *[line] * 20]
+    assert diagnose(waiting).family == "stalled"
+    assert diagnose(waiting[:5]).family == "none"
+    assert diagnose([*waiting, "INFO:     Application startup complete."]).family == "none"
+
+
+#: What a dying server and the tools around it write after the cause.
+DEATH_THROES = (
+    "(EngineCore pid=3) ERROR 11-20 09:59:57 [multiproc_executor.py:246] Worker proc VllmWorker-1"
+    " died unexpectedly, shutting down executor.",
+    "[rank1]: torch.distributed.DistBackendError: NCCL error in: remote process exited",
+    "ConnectionResetError: [Errno 104] Connection reset by peer",
+    "curl: (7) Failed to connect to localhost port 8000: Couldn't connect to server",
+    "./run.sh: line 3:  4411 Killed                  vllm serve Qwen/Qwen3-8B",
+    "vllm-1 exited with code 1",
+)
+
+
+@pytest.mark.parametrize(
+    "log",
+    ["quantization/tensor_sizes", "kv_cache_too_small/length_032", "gpu_oom_load/v1_08",
+     "unsupported_architecture/config_none", "other/mig_uuid", "bad_argument/lora_rank"],
+)  # fmt: skip
+def test_what_follows_the_cause_does_not_hide_it(log: str) -> None:
+    text = (LOGS / f"{log}.log").read_text(encoding="utf-8")
+    found = diagnose([*text.split("\n"), *DEATH_THROES])
+    assert found.family == log.split("/")[0], str(found)
+
+
+def test_a_hub_that_was_slow_once_is_not_the_cause_of_what_comes_later() -> None:
+    slow = "'(ReadTimeoutError(\"HTTPSConnectionPool(host='huggingface.co', port=443): Read timed "
+    slow += "out.\"), '(Request ID: 1)')' thrown while requesting HEAD https://huggingface.co/a/b"
+    later = ["Traceback (most recent call last):", '  File "/x/tokens.py", line 1, in f', "    g"]
+    found = diagnose([slow, *later, "AttributeError: Qwen2Tokenizer has no attribute x"])
+    assert found.family == "other" and "do not fit" in found.title
+    gone = diagnose([slow, *later, "OSError: Can't load the configuration of 'a/b'."])
+    assert gone.family == "hub_unreachable"
+    assert diagnose([slow]).confidence == "likely"

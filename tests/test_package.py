@@ -24,7 +24,7 @@ LAYERS = (
     ("memory",),
     ("client",),
     ("server",),
-    ("doctor", "exercises", "search", "tuning", "money", "remote", "scale"),
+    ("doctor", "exercises", "search", "tuning", "money", "remote", "scale", "weights"),
     ("panels", "commands", "integrations"),
     ("cli",),
 )

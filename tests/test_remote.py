@@ -3,7 +3,6 @@ nginx. All of it on this machine, without root and without a system service."""
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
 import shutil
@@ -11,13 +10,12 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
 import requests
+from login_server import needs_sshd, sshd, target
 from processes import cli, wait_until
 
 from rerank_kit import Reranker, Server, errors, machine
@@ -26,12 +24,7 @@ from rerank_kit.remote import SshTarget, Tunnel, proxy_config, read_ssh_command,
 from rerank_kit.remote.proxy import Proxy, ProxySettings
 from rerank_kit.remote.rented import model_cache, rented_findings, rented_machines
 
-SSHD = shutil.which("sshd") or shutil.which("/usr/sbin/sshd")
 NGINX = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
-needs_sshd = pytest.mark.skipif(
-    SSHD is None or shutil.which("ssh-keygen") is None,
-    reason="sshd is not installed (apt-get install openssh-server): no real tunnel can be tried",
-)
 needs_nginx = pytest.mark.skipif(
     NGINX is None, reason="nginx is not installed (apt-get install nginx)"
 )
@@ -88,57 +81,6 @@ def test_the_command_forwards_on_the_loopback_address_only() -> None:
 
 
 # --- a real sshd
-
-
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("ssh")
-    for name in ("host_key", "user_key"):
-        words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name]
-        subprocess.run(words, check=True)
-    shutil.copy(folder / "user_key.pub", folder / "authorized_keys")
-    port = machine.free_port()
-    with sshd(folder, port):
-        subprocess.run(["ssh", "-o", "BatchMode=yes", *target(folder, port).words(), "true"],
-                       capture_output=True, timeout=60)  # fmt: skip
-    if "account is locked" in (folder / "sshd.log").read_text():
-        pytest.skip(f"{getpass.getuser()} may not log in on this machine: the account is locked")
-    return folder
-
-
-@contextmanager
-def sshd(keys: Path, port: int) -> Iterator[psutil.Process]:
-    """A login server of our own, on the loopback address, with its own keys."""
-    if os.geteuid() == 0:
-        Path("/run/sshd").mkdir(exist_ok=True)  # as root sshd wants it; a service would make it
-    (keys / "sshd_config").write_text(
-        f"ListenAddress 127.0.0.1\nPort {port}\nHostKey {keys}/host_key\nUsePAM no\n"
-        f"AuthorizedKeysFile {keys}/authorized_keys\nStrictModes no\nPidFile none\n"
-        "PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin yes\n"
-        "AllowTcpForwarding local\n",
-        encoding="utf-8",
-    )
-    host_key = " ".join((keys / "host_key.pub").read_text().split()[:2])
-    (keys / "known_hosts").write_text(f"[127.0.0.1]:{port} {host_key}\n")
-    with (keys / "sshd.log").open("ab") as log:
-        child = subprocess.Popen([str(SSHD), "-D", "-e", "-f", keys / "sshd_config"], stderr=log)
-    process = psutil.Process(child.pid)
-    try:
-        wait_until(lambda: not machine.port_is_free(port) or child.poll() is not None, 30)
-        assert child.poll() is None, (keys / "sshd.log").read_text()
-        yield process
-    finally:
-        family = [process, *process.children(recursive=True)] if process.is_running() else []
-        for one in family:
-            one.kill()
-        child.wait()
-        psutil.wait_procs(family, timeout=10)
-
-
-def target(keys: Path, port: int) -> SshTarget:
-    settings = (f"UserKnownHostsFile={keys}/known_hosts", "IdentitiesOnly=yes")
-    return SshTarget("127.0.0.1", getpass.getuser(), port, str(keys / "user_key"),
-                     settings=settings)  # fmt: skip
 
 
 @needs_sshd

@@ -17,13 +17,14 @@ from rerank_kit.commands import (
     servers,
     spending,
     tuning,
+    weights,
 )
 from rerank_kit.commands.result import Result
 
 #: In the order in which `rerank-kit --help` lists them.
 GROUPS = (
     machine, servers, ranking, searching, evaluating, judging, health, loading, tuning,
-    distance, spending,
+    distance, weights, spending,
 )  # fmt: skip
 
 __all__ = ["GROUPS", "Result"]

@@ -6,9 +6,9 @@ import shlex
 import sys
 import time
 from argparse import ArgumentParser, Namespace
-from dataclasses import replace
 from pathlib import Path
 
+from rerank_kit.commands.far_launch import login_options, target_of
 from rerank_kit.commands.result import AddCommand, Result, port_number, positive, say
 
 
@@ -19,14 +19,9 @@ def add(command: AddCommand) -> None:
 
 def tunnel(options: Namespace) -> Result:
     from rerank_kit import machine
-    from rerank_kit.remote import Tunnel, read_ssh_command, tunnel_command
+    from rerank_kit.remote import Tunnel, tunnel_command
 
-    pasted = options.vllm_flags or options.login or ""
-    target = read_ssh_command(pasted)
-    for name, value in (("port", options.ssh_port), ("identity", options.identity),
-                        ("jump", options.jump)):  # fmt: skip
-        if value is not None:
-            target = replace(target, **{name: value})
+    target = target_of(options, options.vllm_flags or options.login or "")
     if options.print:
         local = options.port or machine.free_port(options.remote_port)
         words = shlex.join(tunnel_command(target, local, options.remote_port))
@@ -53,7 +48,15 @@ def tunnel(options: Namespace) -> Result:
 
 def proxy(options: Namespace) -> Result:
     from rerank_kit import registry
-    from rerank_kit.remote.proxy import Proxy, ProxySettings, key_for, write_config
+    from rerank_kit.remote.proxy import (
+        CADDY,
+        NGINX,
+        Proxy,
+        ProxySettings,
+        key_for,
+        run_command,
+        write_config,
+    )
 
     folder = Path(options.folder or registry.state_dir() / "proxy").resolve()
     running = registry.living()
@@ -63,22 +66,30 @@ def proxy(options: Namespace) -> Result:
     settings = ProxySettings(
         options.listen, upstream, (key,), options.certificate or "",
         options.certificate_key or "", options.tls_elsewhere, options.requests_per_second,
-        2 * options.requests_per_second,
+        2 * options.requests_per_second, program=CADDY if options.caddy else NGINX,
+        name=options.name or "", tls_internal=options.tls_internal,
     )  # fmt: skip
     path = write_config(settings, folder)
-    words = f"nginx -p {shlex.quote(str(folder))}/ -c {shlex.quote(str(path))}"
+    words = shlex.join(run_command(settings, folder))
+    limit = f"{options.requests_per_second} requests a second from one address"
+    if options.caddy:
+        limit = f"{settings.concurrent_requests} requests at a time (Caddy counts none per second)"
     where = f"the file {key_file}" if key_file else "RERANK_API_KEY"
     lines = [
         f"before:  {upstream}",
-        f"listens: {'https' if settings.certificate else 'http'}://{options.listen}",
+        f"listens: {'https' if settings.speaks_tls else 'http'}://{options.listen}",
         f"key:     in {where}; every path asks for it",
-        f"rate:    {options.requests_per_second} requests a second from one address",
+        f"limit:   {limit}",
         f"run:     {words}",
         "check:   rerank-kit doctor --url ADDRESS, from the other machine",
     ]
+    if options.tls_internal:
+        root = folder / "data" / "pki" / "authorities" / "local" / "root.crt"
+        lines.append(f"clients: REQUESTS_CA_BUNDLE=root.crt, a copy of {root}")
     data = {
         "config": str(path), "key_file": str(key_file) if key_file else None, "command": words,
-        "upstream": upstream, "listen": options.listen, "tls": bool(settings.certificate),
+        "upstream": upstream, "listen": options.listen, "tls": settings.speaks_tls,
+        "program": settings.program,
     }  # fmt: skip
     if not options.run_now:
         return Result(True, "\n".join(lines), data)
@@ -89,7 +100,8 @@ def proxy(options: Namespace) -> Result:
                 time.sleep(0.5)
     except KeyboardInterrupt:  # at any moment, also while nginx starts
         return Result(True, "the proxy has ended", data)
-    return Result(False, f"nginx ended by itself: read {folder / 'error.log'}", data)
+    log = folder / ("said.log" if options.caddy else "error.log")
+    return Result(False, f"{settings.program} ended by itself: read {log}", data)
 
 
 def _tunnel_options(parser: ArgumentParser) -> None:
@@ -102,9 +114,7 @@ def _tunnel_options(parser: ArgumentParser) -> None:
     parser.add_argument("--port", type=port_number, help="here (default: the same, or a free one)")
     parser.add_argument("--remote-port", type=port_number, default=8000, metavar="N",
                         help="of the server over there (default 8000)")  # fmt: skip
-    parser.add_argument("-p", "--ssh-port", type=port_number, metavar="N", help="ssh's port there")
-    parser.add_argument("-i", "--identity", metavar="FILE", help="the private key to log in with")
-    parser.add_argument("-J", "--jump", metavar="user@host", help="log in over this host")
+    login_options(parser)
     parser.add_argument("--tries", type=positive, default=10, metavar="N",
                         help="how often in a row it is opened again (default 10)")  # fmt: skip
     parser.add_argument("--print", action="store_true", help="only print the ssh command")
@@ -112,8 +122,9 @@ def _tunnel_options(parser: ArgumentParser) -> None:
 
 def _proxy_options(parser: ArgumentParser) -> None:
     parser.epilog = (
-        "Writes a configuration for nginx (apt-get install nginx) and a key, both readable "
-        "for you alone. A tunnel opens nothing and needs no key: prefer it where you can."
+        "Writes a configuration for nginx or Caddy (apt-get install nginx, or caddy) and a key, "
+        "both readable for you alone. A tunnel opens nothing and needs no key: prefer it where "
+        "you can."
     )
     parser.add_argument("--upstream", metavar="URL", help="the server (default: the one of ours)")
     parser.add_argument("--listen", default="127.0.0.1:8443", metavar="ADDRESS:PORT",
@@ -122,6 +133,11 @@ def _proxy_options(parser: ArgumentParser) -> None:
     parser.add_argument("--certificate-key", metavar="FILE", help="TLS: its key (PEM)")
     parser.add_argument("--tls-elsewhere", action="store_true",
                         help="the provider's address in front of it speaks TLS")  # fmt: skip
+    parser.add_argument("--caddy", action="store_true", help="for Caddy instead of nginx")
+    parser.add_argument("--name", metavar="DOMAIN",
+                        help="with --caddy: fetch a certificate for this domain")  # fmt: skip
+    parser.add_argument("--tls-internal", action="store_true",
+                        help="with --caddy and --name: a certificate of its own")  # fmt: skip
     parser.add_argument("--requests-per-second", type=positive, default=20, metavar="N",
                         help="from one address (default 20)")  # fmt: skip
     parser.add_argument("--folder", metavar="DIR", help="where its files go")

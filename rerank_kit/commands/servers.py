@@ -10,6 +10,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rerank_kit import registry
+from rerank_kit.commands.far_launch import (
+    far_launch_options,
+    far_options,
+    launch_on,
+    stop_on,
+)
 from rerank_kit.commands.result import AddCommand, Result, port_number, positive, say
 from rerank_kit.errors import InputError, NoServerError
 
@@ -23,7 +29,9 @@ def add(command: AddCommand) -> None:
     )  # fmt: skip
     tail = command("logs", logs, "the end of a server's log")
     tail.add_argument("--lines", type=positive, default=40, metavar="N", help="default 40")
-    for made in (tail, command("stop", stop, "stop our servers and prove that they are gone")):
+    end = command("stop", stop, "stop our servers and prove that they are gone")
+    far_options(end)
+    for made in (tail, end):
         made.add_argument("--port", type=port_number, help="only the server on this port")
     _profile_options(command("demo", demo, "launch, rank sample texts, stop"))
 
@@ -31,6 +39,8 @@ def add(command: AddCommand) -> None:
 def launch(options: Namespace) -> Result:
     from rerank_kit import server
 
+    if options.on:
+        return launch_on(options)
     if options.engine == "sglang":
         return _sglang(options)
     profile, why = server.choose_profile(options.profile)
@@ -123,6 +133,8 @@ def stop(options: Namespace) -> Result:
     from rerank_kit.scale.router import stop_recorded
     from rerank_kit.server.server import stop_record
 
+    if options.on:
+        return stop_on(options)
     reports = [(record, stop_record(record)) for record in _chosen(options.port)]
     routers = stop_recorded() if options.port is None else {}
     guard = _guard()
@@ -248,3 +260,4 @@ def _launch_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--no-score-check", action="store_true", help="accept a server that scores wrongly"
     )
+    far_launch_options(parser)

@@ -1,8 +1,9 @@
 """The second way from outside: an address and a key, through a reverse proxy that asks for the
 key on every path. (The first is a tunnel, which opens nothing.)
 
-vLLM's own --api-key leaves many paths open. The proxy is nginx from the system's packages; this
-module writes its configuration (templates/nginx.conf) and runs it without root.
+vLLM's own --api-key leaves many paths open. The proxy is nginx or Caddy from the system's packages;
+this module writes its configuration (templates/nginx.conf, templates/Caddyfile) and runs it without
+root.
 """
 
 from __future__ import annotations
@@ -23,10 +24,13 @@ from rerank_kit import machine
 from rerank_kit.client.transport import normalise_url
 from rerank_kit.errors import InputError, PortInUseError, SetupError
 
-TEMPLATE = Path(__file__).resolve().parent.parent / "templates" / "nginx.conf"
-CONFIG_NAME, KEY_NAME = "nginx.conf", "key"
+TEMPLATES = Path(__file__).resolve().parent.parent / "templates"
+NGINX, CADDY = "nginx", "caddy"
+CONFIG_NAMES = {NGINX: "nginx.conf", CADDY: "Caddyfile"}
+KEY_NAME = "key"
 START_SECONDS, END_SECONDS = 15.0, 10.0
 _KEY = re.compile(r"[A-Za-z0-9_-]{16,}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
 _FILE = re.compile(r"[^\s\"';{}$\\]+")
 
 
@@ -34,7 +38,9 @@ _FILE = re.compile(r"[^\s\"';{}$\\]+")
 class ProxySettings:
     """listen: address:port. keys: any of them lets in. certificate, certificate_key: PEM files;
     without them the proxy speaks plain HTTP. tls_elsewhere: something in front speaks TLS (the
-    provider's own address does)."""
+    provider's own address does). name: the domain or address that clients use; Caddy fetches a
+    certificate for it, or with tls_internal makes one of its own, whose root clients must be given.
+    """
 
     listen: str
     upstream_url: str
@@ -46,11 +52,22 @@ class ProxySettings:
     burst: int = 40
     body_mib: int = 32
     timeout_seconds: int = 300
+    program: str = NGINX
+    name: str = ""
+    tls_internal: bool = False
+    concurrent_requests: int = 64
 
     def __post_init__(self) -> None:
-        for name in ("requests_per_second", "burst", "body_mib", "timeout_seconds"):
+        for name in ("requests_per_second", "burst", "body_mib", "timeout_seconds",
+                     "concurrent_requests"):  # fmt: skip
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1.")
+        if self.program != CADDY and (self.name or self.tls_internal):
+            raise InputError("Only Caddy makes or fetches certificates.", hint="add --caddy")
+        if self.name and not _NAME.fullmatch(self.name):
+            raise InputError(f"{self.name!r} is no domain and no address.")
+        if self.tls_internal and not self.name:
+            raise InputError("A certificate needs a name.", hint="--name, as clients say it")
         if not self.keys or not all(_KEY.fullmatch(key) for key in self.keys):
             raise InputError(
                 "A key must have at least 16 of the characters A-Z a-z 0-9 _ -.",
@@ -62,12 +79,16 @@ class ProxySettings:
             if file and not (_FILE.fullmatch(file) and Path(file).is_file()):
                 raise InputError(f"{file} is no file that nginx can be told of.")
         host, _ = self.address
-        if not (host.is_loopback or self.certificate or self.tls_elsewhere):
+        if not (host.is_loopback or self.speaks_tls or self.tls_elsewhere):
             raise InputError(
                 f"On {host} without TLS, everybody on the way could read the key.",
                 hint="--certificate and --certificate-key, or --tls-elsewhere where the "
                 "provider's address speaks TLS; best of all: rerank-kit tunnel",
             )
+
+    @property
+    def speaks_tls(self) -> bool:
+        return bool(self.certificate or self.name)
 
     @property
     def address(self) -> tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, int]:
@@ -83,11 +104,22 @@ class ProxySettings:
             ) from None
 
 
-def proxy_config(settings: ProxySettings) -> str:
-    """The whole configuration of nginx. It holds the keys."""
+def proxy_config(settings: ProxySettings, folder: Path = Path()) -> str:
+    """The whole configuration of nginx or Caddy. It holds the keys. folder: for Caddy's files."""
     upstream = urlsplit(normalise_url(settings.upstream_url))
     if upstream.scheme != "http" or upstream.path:
         raise InputError("The server behind the proxy needs an address like http://127.0.0.1:8000.")
+    values = {
+        "BODY": str(settings.body_mib),
+        "TIMEOUT": str(settings.timeout_seconds),
+        "UPSTREAM": upstream.netloc if upstream.port else f"{upstream.netloc}:80",
+    }
+    own = _for_caddy(settings, folder) if settings.program == CADDY else _for_nginx(settings)
+    text = (TEMPLATES / CONFIG_NAMES[settings.program]).read_text(encoding="utf-8")
+    return re.sub(r"@([A-Z]+)@", lambda found: (values | own)[found[1]], text)
+
+
+def _for_nginx(settings: ProxySettings) -> dict[str, str]:
     tls = "        # no TLS: on loopback, or something in front of it speaks TLS"
     if settings.certificate:
         certificate = Path(settings.certificate).resolve()
@@ -97,19 +129,39 @@ def proxy_config(settings: ProxySettings) -> str:
             f"        ssl_certificate_key {key};\n"
             "        ssl_protocols TLSv1.2 TLSv1.3;"
         )
-    values = {
+    return {
         # A regular expression, because nginx compares plain words without regard to case.
         "KEYS": "\n".join(f'        "~^Bearer {key}$" 1;' for key in settings.keys),
         "RATE": str(settings.requests_per_second),
         "BURST": str(settings.burst),
-        "BODY": str(settings.body_mib),
-        "TIMEOUT": str(settings.timeout_seconds),
-        "UPSTREAM": upstream.netloc if upstream.port else f"{upstream.netloc}:80",
         "LISTEN": settings.listen + (" ssl" if settings.certificate else ""),
         "TLS": tls,
     }
-    text = TEMPLATE.read_text(encoding="utf-8")
-    return re.sub(r"@([A-Z]+)@", lambda found: values[found[1]], text)
+
+
+def _for_caddy(settings: ProxySettings, folder: Path) -> dict[str, str]:
+    host, port = settings.address
+    tls, site = "    # no TLS: on loopback, or something in front of it speaks TLS", f"http://:{port}"
+    options = "    auto_https disable_redirects"  # port 80 is not ours
+    if settings.certificate:
+        files = [Path(one).resolve() for one in (settings.certificate, settings.certificate_key)]
+        tls, site = f"    tls {files[0]} {files[1]}", f"https://:{port}"
+        options = "    auto_https off"
+    elif settings.name:
+        site = f"https://{settings.name}:{port}"
+        options += f"\n    default_sni {settings.name}"  # clients name no bare address
+        tls = "    tls internal" if settings.tls_internal else "    # a certificate is fetched"
+    if settings.name and not settings.tls_internal and port == 443:
+        options = f"    default_sni {settings.name}"
+    return {
+        "KEYS": "\n".join(f'        header Authorization "Bearer {k}"' for k in settings.keys),
+        "CONCURRENT": str(settings.concurrent_requests),
+        "SITE": site,
+        "BIND": str(host),
+        "TLS": tls,
+        "GLOBAL": options,
+        "FOLDER": str(folder),
+    }
 
 
 def key_for(folder: Path) -> tuple[str, Path | None]:
@@ -127,28 +179,40 @@ def key_for(folder: Path) -> tuple[str, Path | None]:
 
 def write_config(settings: ProxySettings, folder: Path) -> Path:
     """Write the configuration, readable for its owner alone."""
-    path = folder / CONFIG_NAME
-    _write_secret(path, proxy_config(settings))
+    path = folder / CONFIG_NAMES[settings.program]
+    _write_secret(path, proxy_config(settings, folder.resolve()))
     return path
 
 
+def run_command(settings: ProxySettings, folder: Path, program: str = "") -> list[str]:
+    """What runs the proxy with the configuration of the folder."""
+    path = folder / CONFIG_NAMES[settings.program]
+    if settings.program == CADDY:
+        return [program or CADDY, "run", "--config", str(path), "--adapter", "caddyfile"]
+    return [program or NGINX, "-p", f"{folder}/", "-c", str(path), "-e", "error.log"]
+
+
 class Proxy:
-    """nginx with the configuration of a folder, as long as the `with` lasts."""
+    """nginx or Caddy with the configuration of a folder, as long as the `with` lasts."""
 
     def __init__(self, settings: ProxySettings, folder: Path) -> None:
-        found = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
+        name = settings.program
+        found = shutil.which(name) or shutil.which(f"/usr/sbin/{name}")
         if found is None:
-            raise SetupError("nginx is not installed.", hint="apt-get install nginx")
+            raise SetupError(f"{name} is not installed.", hint=f"apt-get install {name}")
         host, port = settings.address
         if not machine.port_is_free(port, str(host)):
             raise PortInUseError(f"Port {port} is taken.", hint="another --listen")
-        path = write_config(settings, folder)
-        self.command = [found, "-p", f"{folder}/", "-c", str(path), "-e", "error.log"]
+        write_config(settings, folder)
+        self.command = run_command(settings, folder, found)
         self.folder = folder
+        self._name = name
         with (folder / "said.log").open("wb") as said:
             self._child = subprocess.Popen(
                 self.command, stdin=subprocess.DEVNULL, stdout=said, stderr=said,
                 start_new_session=True, cwd=folder,
+                # Caddy writes to the user's own folders else.
+                env=os.environ | {"XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)},
             )  # fmt: skip
         try:
             self._wait_until_it_listens(str(host), port)
@@ -161,7 +225,7 @@ class Proxy:
         while machine.port_is_free(port, host):
             if self._child.poll() is not None or time.monotonic() > deadline:
                 said = (self.folder / "said.log").read_text(encoding="utf-8", errors="replace")
-                raise SetupError("nginx did not start.", evidence=said.strip()[-300:])
+                raise SetupError(f"{self._name} did not start.", evidence=said.strip()[-300:])
             time.sleep(0.05)
 
     def __enter__(self) -> Proxy:
@@ -178,7 +242,7 @@ class Proxy:
         return self._child.poll() is None
 
     def close(self) -> None:
-        """End nginx and its workers; a second call is harmless."""
+        """End it and its workers; a second call is harmless."""
         self._child.terminate()
         try:
             self._child.wait(END_SECONDS)

@@ -57,11 +57,25 @@ class SshTarget:
             words += ["-p", str(self.port)]
         if self.identity:
             words += ["-i", self.identity]
-        if self.jump:
+        if self.jump and (self.identity or self.settings):
+            words += ["-o", f"ProxyCommand={self._through_the_jump_hosts()}"]
+        elif self.jump:
             words += ["-J", self.jump]
         for setting in self.settings:
             words += ["-o", setting]
         return [*words, self.login]
+
+    def _through_the_jump_hosts(self) -> str:
+        """What `ssh -J` does, with our key and settings at each host in between too: -J itself
+        takes them for the last host only."""
+        command = ""
+        for part in filter(None, self.jump.split(",")):
+            gate = replace(_address(part), identity=self.identity, settings=self.settings)
+            words = ["ssh", "-W", "%h:%p"]
+            if command:  # ssh reads the % of its own ProxyCommand; what is inside is not for it
+                words += ["-o", "ProxyCommand=" + command.replace("%", "%%")]
+            command = shlex.join([*words, *gate.words()])
+        return command
 
 
 def read_ssh_command(text: str | Sequence[str]) -> SshTarget:

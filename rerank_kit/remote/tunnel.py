@@ -30,22 +30,47 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
 END_SECONDS = 5.0
 
 
-def tunnel_command(
-    target: SshTarget, local_port: int, remote_port: int, *, ask: bool = True
-) -> list[str]:
-    """The ssh command of a tunnel. ask: ssh may ask for a password or about a new host key."""
+def connection_options(ask: bool) -> list[str]:
+    """ssh's options for every login of ours. ask: ssh may ask for a password or about a new host
+    key."""
     return [
-        "ssh", "-N", "-T",
-        "-L", f"127.0.0.1:{local_port}:127.0.0.1:{remote_port}",
-        "-o", "ExitOnForwardFailure=yes",  # else ssh stays without the tunnel
         "-o", f"ServerAliveInterval={ALIVE_SECONDS}",
         "-o", f"ServerAliveCountMax={ALIVE_COUNT}",
         "-o", f"ConnectTimeout={CONNECT_SECONDS}",
         "-o", f"BatchMode={'no' if ask else 'yes'}",
         # A shared connection would answer for us, and stay when we end.
         "-o", "ControlMaster=no", "-o", "ControlPath=none",
+    ]  # fmt: skip
+
+
+def tunnel_command(
+    target: SshTarget, local_port: int, remote_port: int, *, ask: bool = True
+) -> list[str]:
+    """The ssh command of a tunnel."""
+    return [
+        "ssh", "-N", "-T",
+        "-L", f"127.0.0.1:{local_port}:127.0.0.1:{remote_port}",
+        "-o", "ExitOnForwardFailure=yes",  # else ssh stays without the tunnel
+        *connection_options(ask),
         *target.words(),
     ]  # fmt: skip
+
+
+def login_failed(target: SshTarget, said: str) -> UnreachableError:
+    """What to tell when ssh ended by itself. said: its last line."""
+    hint = f"log in without the kit first: ssh {shlex.join(target.words())}"
+    if target.host == "ssh.runpod.io":  # docs.runpod.io/pods/configuration/use-ssh
+        hint = (
+            "take the login of RunPod's page that goes to the public IP (over exposed TCP): "
+            "the basic one carries no files, and no tunnel"
+        )
+    return UnreachableError(f"The login to {target.login} failed.", evidence=said, hint=hint)
+
+
+def last_line(text: str) -> str:
+    """The last line that ssh said, without control characters of the other side."""
+    lines = ["".join(filter(str.isprintable, line)) for line in text.splitlines()]
+    return next((line[-300:] for line in reversed(lines) if line.strip()), "")
 
 
 class Tunnel:
@@ -168,10 +193,7 @@ class Tunnel:
         while True:
             now = time.monotonic()
             if not self.is_open:
-                raise UnreachableError(
-                    f"The login to {self.target.login} failed.",
-                    evidence=self._last_words(), hint=self._hint(),
-                )  # fmt: skip
+                raise login_failed(self.target, self._last_words())
             if opened_at is None and not machine.port_is_free(self.local_port):
                 opened_at = now
             if opened_at is not None and self.server_answers():
@@ -193,14 +215,6 @@ class Tunnel:
                 )
             time.sleep(0.1)
 
-    def _hint(self) -> str:
-        if self.target.host == "ssh.runpod.io":  # docs.runpod.io/pods/configuration/use-ssh
-            return (
-                "take the login of RunPod's page that goes to the public IP (over exposed TCP): "
-                "the basic one carries no files, and no tunnel"
-            )
-        return f"log in without the tunnel first: ssh {shlex.join(self.target.words())}"
-
     def _end_child(self) -> None:
         if self._child is not None:
             self._child.terminate()
@@ -208,10 +222,7 @@ class Tunnel:
                 self._child.wait(END_SECONDS)
 
     def _last_words(self) -> str:
-        """The last line that ssh said, without control characters of the other side."""
         try:
-            text = self._words.read_text(encoding="utf-8", errors="replace")
+            return last_line(self._words.read_text(encoding="utf-8", errors="replace"))
         except OSError:
             return ""
-        lines = ["".join(filter(str.isprintable, line)) for line in text.splitlines()]
-        return next((line[-300:] for line in reversed(lines) if line.strip()), "")

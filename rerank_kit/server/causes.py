@@ -9,11 +9,11 @@ from rerank_kit.server.signatures import Signature
 
 #: Levels of lines after which a program goes on.
 CALM = ("WARNING", "INFO", "DEBUG")
-CAUSES = ("cause", "symptom", "consequence", "end", "vague")
+CAUSES = ("cause", "symptom", "consequence", "fallback", "end", "vague")
 #: What is asked first for the cause: a mention of a cause comes after it, before the symptoms.
 _RANKS = {
-    "cause": 0, "symptom": 2, "consequence": 2, "end": 4, "vague": 6, "latent": 8, "request": 9,
-    "status": 10,
+    "cause": 0, "symptom": 2, "consequence": 2, "fallback": 2, "end": 4, "vague": 6, "latent": 8,
+    "request": 9, "status": 10,
 }  # fmt: skip
 #: A warning that names a cause: below whatever names a failure.
 _WARNED = 5
@@ -36,6 +36,7 @@ class Hit:
     stage: str
     chained: bool  # its traceback says that it follows from the exception before it
     sure: bool  # of the stage, which decides between families
+    placed: bool = True  # a traceback stood before it
     settings: dict[str, str] = field(default_factory=dict)
 
 
@@ -72,5 +73,5 @@ def explains(hit: Hit, unfamiliar: LogLine) -> bool:
         return 0 < hit.line.number - unfamiliar.number <= REASON_LINES
     if role == "vague" or role in SOFT or not hit.causal:
         return False
-    follows = role in ("consequence", "end") and unfamiliar.number < hit.line.number
+    follows = role in ("consequence", "fallback", "end") and unfamiliar.number < hit.line.number
     return not follows or hit.chained

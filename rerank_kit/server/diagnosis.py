@@ -63,6 +63,11 @@ _OWN_PROCESSES = ("(APIServer", "(EngineCore", "(VllmWorker", "(Worker_")
 #: The server's words when its engine is gone, and the first that anybody says of it: an engine
 #: that fails by itself says so before. So it looks when the system kills it (SIGKILL).
 _SILENT_END = "Engine core initialization failed. See root cause above. Failed core proc(s): {}"
+#: starlette's exception when a client does not wait for its answer.
+_HUNG_UP = "ClientDisconnect"
+#: What the server says every 10 seconds while its engine starts (v1/engine/utils.py), and how
+#: often before that is no start any more.
+_WAITING, _MANY_WAITS = "Waiting for ", 18
 #: Lines between an exception's first line and the end of its message.
 _MESSAGE_LINES = 15
 
@@ -86,6 +91,8 @@ class _Reading:
         self._assertion = ""
         self._unfamiliar_since: float = math.inf
         self._engine_spoke = False
+        self._waiting: LogLine | None = None
+        self._waits = 0
 
     @property
     def read_until(self) -> int:
@@ -97,16 +104,21 @@ class _Reading:
         self._engine_spoke = self._engine_spoke or line.stream.startswith("(EngineCore")
         text = line.text.strip()
         if self._known.harmless.found_in(text):
+            if _HUNG_UP in text:  # a client went away: what announced it was no failure either
+                self._traces.take(line, is_exception=True)
+                self._wrapper = None if self._progress.is_ready else self._wrapper
             return False
         if line.stream.startswith(_OWN_PROCESSES):
             self._progress.looks_like_vllm = True
         before = (self._progress.starts, self._progress.is_ready)
-        if self._progress.take(text, line.number):
+        if self._progress.take(text, is_logged=bool(line.level or line.stream)):
             self._on_progress(before)
             return True
         if self._progress.is_stopping and not self._is_sick():
             return False  # what breaks while somebody ends the server is not a failure
         if line.level in ("DEBUG", "TRACE"):
+            if _WAITING in text and "core engine proc" in text:
+                self._waiting, self._waits = line, self._waits + 1
             return False  # attempts that the program itself does not mind
         exception = exception_name(text, after_frames=self._traces.expects_end(line))
         if self._traces.take(line, is_exception=exception is not None):
@@ -156,6 +168,8 @@ class _Reading:
                 continue
             if signature.frames and not self._traces.passed(signature.frames, line.stream):
                 continue
+            if signature.raised_in and not self._traces.raised_in(signature.raised_in, line.stream):
+                continue
             told = (is_exception or continues) and line.level != "WARNING"
             causal = told or line.level == "ERROR" or signature.bare
             causal = causal and line.level != "WARNING"  # the program goes on
@@ -165,6 +179,7 @@ class _Reading:
                 continue  # somebody's sentence that happens to hold the words
             if place in self._claimed and signature.role not in REQUESTS:
                 if not causal or not self._only_mentioned(signature):
+                    self._place_again(signature, line)
                     return True
             if not self._hits or signature.role in REQUESTS:
                 self.look_again = signature.role in REQUESTS and place not in self._claimed
@@ -182,6 +197,19 @@ class _Reading:
         self._hits = [hit for hit in self._hits if hit.signature is not signature]
         return True
 
+    def _place_again(self, signature: Signature, line: LogLine) -> None:
+        """Running out of memory is often said twice: before its traceback, and at its end, where
+        the traceback has told when it happened."""
+        hit = next((hit for hit in self._hits if hit.signature is signature), None)
+        if hit is None or hit.placed or signature.family != "gpu_oom":
+            return
+        if functions := self._traces.functions(line.stream):
+            hit.placed = True
+            hit.family, hit.sure = out_of_memory_family(
+                functions, self._progress, hit.numbers, line.text
+            )
+            hit.stage = self._known.families[hit.family].stage or hit.stage
+
     def _is_sick(self) -> bool:
         """Whether something was wrong before this line."""
         causes = (hit for hit in self._hits if hit.causal and hit.signature.role in CAUSES)
@@ -192,12 +220,13 @@ class _Reading:
     ) -> None:
         numbers, words = facts_in(found)
         family, sure = signature.family, True
+        frames = self._traces.functions(line.stream)
         if family == "gpu_oom":
-            frames = self._traces.functions(line.stream)
             family, sure = out_of_memory_family(frames, self._progress, numbers, line.text)
         stage = signature.stage or self._known.families[family].stage or self._progress.stage
         settings = dict(self._progress.settings)
-        hit = Hit(signature, family, line, causal, numbers, words, stage, chained, sure, settings)
+        hit = Hit(signature, family, line, causal, numbers, words, stage, chained, sure)
+        hit.placed, hit.settings = bool(frames), settings
         if len(self._hits) < 200:
             self._hits.append(hit)
 
@@ -269,6 +298,9 @@ class _Reading:
         if not self._progress.is_ready:
             sick = sick or self._trouble or self._traces.unfinished
         failed = exit_status not in ENDED_BY_REQUEST
+        if sick is None and self._waiting and not self._progress.is_ready:
+            if self._waits >= _MANY_WAITS:
+                return self._plain("stalled", "likely", (evidence_of(self._waiting),))
         if sick is None and not failed and (self._progress.looks_like_vllm or exit_status == 0):
             sure = "certain" if self._progress.is_ready and not self._trouble else "likely"
             return self._plain("none", sure, ())

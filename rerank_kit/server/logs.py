@@ -40,9 +40,15 @@ _TRACE_END = re.compile(
 )
 
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+#: Another program's record, in logfmt, of a line that ours wrote.
+_LOGFMT = re.compile(r'(?:time|ts)="?[^" ]+"? level=\w+ msg="(?P<message>(?:[^"\\]|\\.)*)"')
 _ESCAPED = re.compile(r"#033\[[\d;]*m|#015$")  # as syslog writes colours and line ends
 #: Where a paste has joined the lines of one process into one.
 _JOINED = re.compile(r"(?<=\S) (?=\((?:APIServer|Engine\w+|Vllm\w+|Worker\w*)[^()]* pid=\d+\) )")
+#: Where a collector has joined the lines of one traceback.
+_JOINED_TRACE = re.compile(
+    r"\s+(?=File \"[^\"]+\", line \d+, in )|\s+(?=(?:\w+\.)*\w+(?:Error|Exception|Exit): )"
+)
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
@@ -156,17 +162,21 @@ class LogReader:
         return not self._words
 
 
-#: Names of a pod and its container, with nothing after them.
+#: Names of a pod and its container, with nothing after them, or of a container alone.
 _NAMES = re.compile(rb"[a-z][\w.-]*-[\w.-]+ (?:[a-z][\w.-]+ )?")
+_NAME = re.compile(rb"[a-z][\w.-]{2,} ")
+#: A word before so many lines is a name, whatever it is.
+NAMED_LINES = 10
 
 
 def _common_words(block: bytes) -> bytes:
     """The names with which every one of the first lines begins, as stern writes them."""
     lines = [line for line in block.split(b"\n", 40)[:40] if line.strip()]
-    found = _NAMES.match(lines[0]) if len(lines) >= 3 else None
-    if not found or any(not line.startswith(found[0]) for line in lines[1:-1]):
-        return b""
-    return found[0]
+    for names, enough in ((_NAMES, 3), (_NAME, NAMED_LINES)):
+        found = names.match(lines[0]) if len(lines) >= enough else None
+        if found and all(line.startswith(found[0]) for line in lines[1:-1]):
+            return found[0]
+    return b""
 
 
 def parse_line(raw: bytes | str, number: int = 1) -> Iterator[LogLine]:
@@ -182,12 +192,16 @@ def parse_line(raw: bytes | str, number: int = 1) -> Iterator[LogLine]:
         text = text[:HEAD_CHARS] + " ... " + text[-TAIL_CHARS:]
     if text.startswith("{"):
         text = _unwrap_json(text)
+    elif found := _LOGFMT.match(text):
+        text = found["message"].replace('\\"', '"')
     if "\x1b" in text:
         text = _ANSI.sub("", text)
     if "#0" in text:
         text = _ESCAPED.sub("", text)
     if text.count("pid=") > 2:
         text = _JOINED.sub("\n", text)
+    if "Traceback (most" in text and text.count('File "') > 1:
+        text = _JOINED_TRACE.sub("\n", text)
     for piece in re.split(r"[\r\n]", text):
         piece = _CONTROL.sub("", piece)
         if piece.strip():
@@ -201,6 +215,8 @@ def _unwrap_json(text: str) -> str:
         record = json.loads(text)
     except ValueError:
         return text
+    if isinstance(record, dict) and isinstance(record.get("jsonPayload"), dict):
+        record = record["jsonPayload"]  # Google Cloud; its severity is that of the stream
     for key in ("log", "message", "msg", "textPayload"):
         if isinstance(record, dict) and isinstance(record.get(key), str):
             level = record.get("level") or record.get("levelname") or record.get("severity")

@@ -29,6 +29,7 @@ _PREFIXES = tuple(
         rf"\[?{_CLOCK}\]?(?: (?:stdout|stderr) [FP])?(?: -)?[: ]?",
         r"\[resource\.labels\.[^\]]*\] ?",
         r"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d [\w.-]+ [\w./@-]+(?:\[\d+\])?: ",
+        r"[A-Z][a-z]{2} [ \d]\d +\d\d:\d\d:\d\d\.\d{3} ?",  # Modal
         r"\[ *\d+\.\d{6}\] ?",
         # glog, as torch writes it: "[E1120 09:51:02.123 ProcessGroupNCCL.cpp:1] "; the month
         # has one digit up to September
@@ -42,6 +43,8 @@ _PREFIXES = tuple(
         r"[\w.-]+:\d+:\d+ \[\d+\](?: [\w/.]+:\d+)? (?=NCCL (?P<level>WARN|INFO|TRACE))",
         rf"\[(?P<level>{_LEVELS}) *\] [\w.-]+ MODEL_LOG - ",  # TorchServe
         r"> ",
+        # LocalAI: "3:27PM DBG GRPC(name-127.0.0.1:42583): stderr "
+        r"\d{1,2}:\d\d[AP]M [A-Z]{3} GRPC\([^)]*\): std(?:err|out) ",
         r"(?:docker: )?(?P<level>Error) response from daemon: ",
         r"(?:\[[\w.-]+\] ){1,3}>>> ",
         r"[\w./-]+\.py:\d+: (?=\w*(?:Error|Exception)\b)",  # pytest

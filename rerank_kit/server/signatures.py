@@ -49,6 +49,7 @@ class Signature:
     fixes: tuple[FixTemplate, ...]
     needs: re.Pattern[str] | None
     frames: re.Pattern[str] | None
+    raised_in: re.Pattern[str] | None
     source: str
 
 
@@ -172,6 +173,7 @@ def _signature(entry: dict, regex: str) -> Signature:
         fixes=_fixes(entry),
         needs=re.compile(entry["needs"]) if "needs" in entry else None,
         frames=re.compile(entry["frames"]) if "frames" in entry else None,
+        raised_in=re.compile(entry["raised_in"]) if "raised_in" in entry else None,
         source=entry["source"],
     )
 

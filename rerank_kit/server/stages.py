@@ -14,7 +14,7 @@ _MILESTONES = (
         "load",
         re.compile(
             r"Starting to load model|Loading (?:safetensors|pt) checkpoint shards"
-            r"|Loading model weights|Using model weights format"
+            r"|Loading model weights(?! took)|Using model weights format"
         ),
     ),
     (
@@ -34,7 +34,7 @@ _STOP = re.compile(
 )
 _ORDER = {"": 0, "download": 1, "load": 2, "warmup": 3, "serving": 4}
 _VLLM = re.compile(
-    r"vLLM|vllm\.|/vllm/(?!vllm)|Uvicorn running|Started server process|Engine 0"
+    r"vLLM (?!V|I|B)|vllm\.|/vllm/(?!vllm)|Uvicorn running|Started server process|Engine 0"
     r"|Automatically detected platform"
 )
 _SETTING = re.compile(
@@ -44,7 +44,7 @@ _SETTING = re.compile(
 )
 #: Lines that say what a message means further down; the one that comes before a start's own.
 _FIRST = "detected platform"
-_NOTED = ("Supported tasks", "supports multiple tasks", _FIRST)
+_NOTED = ("Supported tasks", "supports multiple tasks", "thrown while requesting", _FIRST)
 _MEASURED = re.compile(
     r"(?:^|\s)(?P<what>Model loading took|Loading model weights took|Available KV cache memory:)"
     r" (?P<gib>[\d.]+) Gi?B"
@@ -64,9 +64,9 @@ class Progress:
     settings: dict[str, str] = field(default_factory=dict)
     _notes: list[str] = field(default_factory=list)
 
-    def take(self, text: str, number: int) -> bool:
-        """True when the line is a milestone."""
-        if not self.looks_like_vllm and _VLLM.search(text):
+    def take(self, text: str, *, is_logged: bool = True) -> bool:
+        """True when the line is a milestone. is_logged: a logger wrote it, not a person."""
+        if is_logged and not self.looks_like_vllm and _VLLM.search(text):
             self.looks_like_vllm = True
         if "=" in text or "'" in text:
             self._read_settings(text)
@@ -150,6 +150,7 @@ class _Trace:
     active: bool = False
     functions: set[str] = field(default_factory=set)
     files: set[str] = field(default_factory=set)
+    last: str = ""  # the innermost place so far: its file and function
     code_next: bool = False
     chained: bool = False
     indented: bool = True  # some forums and collectors drop the indentation
@@ -198,6 +199,7 @@ class Traces:
             if frame["function"]:
                 trace.functions.add(frame["function"])
             trace.files.add(frame["file"])
+            trace.last = f"{frame['file']} {frame['function'] or ''}"
             return True
         if trace is None or not trace.active:
             return False
@@ -220,6 +222,11 @@ class Traces:
         if trace is None:
             return False
         return any(pattern.search(place) for place in (*trace.functions, *trace.files))
+
+    def raised_in(self, pattern: re.Pattern[str], stream: str) -> bool:
+        """Whether the innermost place of the newest traceback of a process matches."""
+        trace = self._open.get(stream)
+        return bool(trace and trace.last and pattern.search(trace.last))
 
     def chained(self, stream: str) -> bool:
         """Whether the newest traceback says that it follows from the one before it."""
