@@ -93,7 +93,7 @@ def test_the_newest_generation_is_launched_as_before(installed: Any) -> None:
 def test_a_version_without_runner_gets_the_task_it_had() -> None:
     facts = replace(versions.table()[-1], version="0.9.2", lacks=frozenset({"--runner"}))
     words = ["--runner", "pooling", "--dtype", "half", "--block-size", "32"]
-    assert settings._known_flags(words, facts) == words[2:]
+    assert settings._kit_flags(words, facts, ()) == words[2:]
 
 
 def test_a_version_that_cannot_give_the_official_scores_is_refused_with_the_reason(
