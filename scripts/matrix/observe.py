@@ -72,8 +72,8 @@ def _scores(url: str, fields: tuple[str, str], pairs: Any, **extra: Any) -> list
         fields[0]: [query for query, _ in pairs], fields[1]: [text for _, text in pairs], **extra
     }  # fmt: skip
     answer = requests.post(f"{url}/v1/score", json=body, timeout=300)
-    if answer.status_code != 200:
-        return None
+    if answer.status_code != 200 or "data" not in answer.json():
+        return None  # 0.16.0 says 200 even when its engine has just died
     rows = sorted(answer.json()["data"], key=lambda row: row["index"])
     return [row["score"] for row in rows]
 
