@@ -142,8 +142,7 @@ def _use(visitor: here.Visitor, tab: str) -> None:
         visitor.press("Start judging")
         visitor.wait_for("Does this answer")
         # The second visitor goes on with the judging of the first: their texts are the same.
-        shown = visitor.page.locator(".rk").get_by_text("Result ").filter(visible=True).first
-        number = int(shown.inner_text().split()[1])
+        number, _ = visitor.judged_item()
         visitor.press("4 good")
         visitor.wait_for(f"Result {number + 1} of")
     elif tab == "Doctor":
