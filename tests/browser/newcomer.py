@@ -89,8 +89,7 @@ def _judge(visitor: here.Visitor) -> None:
     visitor.wait_for("The questions that come with")
     visitor.press("Start judging")
     visitor.wait_for("Does this answer")
-    line = visitor.page.locator(".rk").get_by_text("Result ").filter(visible=True).first
-    total = int(line.inner_text().rstrip(".").split()[-1])
+    _, total = visitor.judged_item()
     for number in range(1, total + 1):
         visitor.wait_for(f"Result {number} of {total}.")
         visitor.press("4 good" if number % 2 else "2 hardly")

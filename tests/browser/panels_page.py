@@ -95,6 +95,12 @@ class Visitor:
         found = self.page.locator(".rk").get_by_text(text).filter(visible=True)
         found.first.wait_for(timeout=PATIENCE_MS)
 
+    def judged_item(self) -> tuple[int, int]:
+        """(number, of how many) of the result that the Judge panel shows."""
+        line = self.page.locator(".rk").get_by_text(re.compile(r"^Result \d+ of \d+\.$"))
+        number, total = re.findall(r"\d+", line.filter(visible=True).first.inner_text())
+        return int(number), int(total)
+
     def overflow(self) -> int:
         """Pixels by which the page is wider than the window."""
         return self.page.evaluate(
