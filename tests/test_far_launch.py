@@ -81,7 +81,7 @@ def test_a_server_is_launched_used_left_and_stopped_on_the_other_machine(
     port = machine.free_port()
     with sshd(keys, port, settings=its_state(there)) as login_server:
         with launch_on(keys, port, there) as child:
-            said = said_until(child, "logging in")
+            said = said_until(child, "there: ")
             # The line breaks while the server starts: it goes on there, and we log in again.
             wait_until(lambda: vllm_processes(there / "state"), 120)
             for one in login_server.children(recursive=False):
@@ -121,6 +121,7 @@ def test_a_server_is_launched_used_left_and_stopped_on_the_other_machine(
 def test_ctrl_c_during_the_start_ends_it_there_too(keys: Path, there: Path) -> None:
     port = machine.free_port()
     with sshd(keys, port, settings=its_state(there)), launch_on(keys, port, there) as child:
+        said_until(child, "there: ")
         wait_until(lambda: child.poll() is not None or vllm_processes(there / "state"), 120)
         child.send_signal(signal.SIGINT)
         _, said = child.communicate(timeout=120)

@@ -76,6 +76,7 @@ def _launch(order: dict[str, Any]) -> None:
     assert child.stdin is not None
     child.stdin.write(json.dumps(order).encode())
     child.stdin.close()
+    _tell({"began": True})  # from here on a broken line ends nothing: log in again
     cancelled = threading.Event()
     threading.Thread(target=_listen, args=(cancelled,), daemon=True).start()
     _relay(child, report, cancelled)

@@ -141,9 +141,9 @@ class _Cache:
                 cache_dir=models.hub_cache_dir(), allow_patterns=[one.path for one in model.files],
                 tqdm_class=_no_bar(),
             ))  # fmt: skip
-        except OSError:
-            raise
         except Exception as error:  # of huggingface_hub and of the HTTP library below it
+            if isinstance(error, OSError) and error.errno:
+                raise  # of the disk; the library's own errors are OSErrors without a number
             raise DownloadError(
                 f"{model.hub.name} did not give the small files of {model.name}.",
                 evidence=f"{type(error).__name__}: {error}"[:300],
