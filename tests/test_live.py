@@ -42,16 +42,22 @@ def test_the_first_look_has_no_rates(server: Server) -> None:
 
 
 def test_a_busy_server_shows_its_queue(server: Server, reranker: Reranker) -> None:
-    """While hundreds of pairs are scored, some look sees them running or waiting."""
-    work = threading.Thread(target=reranker.score, args=(PAIRS * 15,))
+    """While pairs are scored without a pause, some look sees them running or waiting. (A fixed
+    number of pairs was once scored between two looks.)"""
+    seen = threading.Event()
+
+    def keep_busy() -> None:
+        while not seen.is_set():
+            reranker.score(PAIRS * 15)
+
+    work = threading.Thread(target=keep_busy)
     work.start()
-    busy = 0
-    for view in live.watch(server.url, every_seconds=0.05, times=600):
-        busy = max(busy, view.pairs_running + view.pairs_waiting)
-        if busy or not work.is_alive():
-            break
-    work.join(timeout=300)
-    assert busy > 0
+    try:
+        looks = live.watch(server.url, every_seconds=0.05, times=600)
+        assert any(view.pairs_running + view.pairs_waiting > 0 for view in looks)
+    finally:
+        seen.set()
+        work.join(timeout=300)
 
 
 def test_numbers_are_added_over_engines_and_shares_are_not() -> None:
