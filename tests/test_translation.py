@@ -58,7 +58,8 @@ def test_the_code_and_its_output_are_those_that_were_tested(path: Path) -> None:
 def test_links_lead_somewhere(path: Path) -> None:
     for cell in translation.edition_of(path)["cells"]:
         for target in translation.LINK.findall(source_of(cell)):
-            assert (translation.CHINESE / target).exists(), target
+            if not target.startswith("https://"):  # the same address as in English: _slips
+                assert (translation.CHINESE / target).exists(), target
 
 
 @pytest.mark.parametrize(
