@@ -40,6 +40,7 @@ settings (environment variables)
   RERANK_KIT_BUILD      auto (default), cpu, gpu (driver 580.65 or newer), gpu-cuda12 (525 to
                         580), remote (no vLLM: the server is elsewhere)
   RERANK_KIT_DATA_DIR   a folder on a large disk, for .venv and the model cache
+  RERANK_KIT_LANGUAGE   zh: the course and the panels in Chinese
   RERANK_KIT_MIRROR     cn: package and model mirrors in China
   RERANK_KIT_PYTHON     the Python for .venv (3.11 to 3.13), such as python3.12
   RERANK_URL            the server of the `remote` profile; then no vLLM is installed

@@ -143,11 +143,19 @@ def edition_of(catalogue: Path) -> dict[str, Any]:
     for cell in edition["cells"]:
         source = source_of(cell)
         if cell["cell_type"] == "markdown":
-            new = chinese.get(source, source)
+            new = LINK.sub(_where_it_is, chinese.get(source, source))
         else:
             new = _with_comments(source, chinese)
         cell["source"] = new.splitlines(keepends=True)
     return edition
+
+
+def _where_it_is(link: re.Match[str]) -> str:
+    """The same link, from the Chinese folder: to the Chinese edition where there is one."""
+    target = link.group(1).removeprefix("../")
+    if "://" in target or (CHINESE / target).with_suffix(".po").is_file():
+        return f"]({target})"
+    return f"](../{target})"
 
 
 def _with_comments(source: str, chinese: dict[str, str]) -> str:

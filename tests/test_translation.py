@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 import translate_notebooks as translation
-from notebook_rules import source_of
+from notebook_rules import NOTEBOOKS, source_of
+from set_up import lab
+from set_up.project import Project
 
 CATALOGUES = sorted(translation.CHINESE.glob("*.po"))
 
@@ -24,10 +26,9 @@ def catalogue(tmp_path: Path) -> Path:
     return Path(shutil.copy(translation.CHINESE / "01_first_ranking.po", tmp_path))
 
 
-def test_the_first_lessons_have_a_chinese_edition() -> None:
-    assert {"00_start_here", "01_first_ranking", "02_what_the_model_reads"} <= set(
-        map(stem, CATALOGUES)
-    )
+def test_every_lesson_and_the_teachers_page_has_a_chinese_edition() -> None:
+    english = {path.stem for path in NOTEBOOKS.glob("*.ipynb")} - {"app"}
+    assert len(english) > 14 and english == set(map(stem, CATALOGUES))
 
 
 @pytest.mark.parametrize("path", CATALOGUES, ids=stem)
@@ -60,6 +61,7 @@ def test_links_lead_somewhere(path: Path) -> None:
         for target in translation.LINK.findall(source_of(cell)):
             if not target.startswith("https://"):  # the same address as in English: _slips
                 assert (translation.CHINESE / target).exists(), target
+                assert not (translation.CHINESE / Path(target).name).exists() or "/" not in target
 
 
 @pytest.mark.parametrize(
@@ -87,3 +89,13 @@ def test_a_changed_passage_loses_its_translation(catalogue: Path) -> None:
     assert translation.problems_of(catalogue) == [
         "01_first_ranking: instruction_intro: not translated"
     ]
+
+
+def test_the_course_opens_in_the_language_that_was_asked_for() -> None:
+    project = Project(translation.NOTEBOOKS.parent)
+    chosen = [lab.first_notebook(project, {"RERANK_KIT_LANGUAGE": one}) for one in ("", "zh_CN")]
+    assert [path.relative_to(project.root).as_posix() for path in chosen] == [
+        "notebooks/00_start_here.ipynb",
+        "notebooks/zh-CN/00_start_here.ipynb",
+    ]
+    assert all(path.is_file() for path in chosen)

@@ -22,6 +22,7 @@ from set_up.steps import SetupError
 
 FIRST_PORT = 8888
 NOTEBOOK = "notebooks/00_start_here.ipynb"
+CHINESE_NOTEBOOK = "notebooks/zh-CN/00_start_here.ipynb"
 
 
 def free_port(first: int = FIRST_PORT) -> int:
@@ -35,6 +36,13 @@ def free_port(first: int = FIRST_PORT) -> int:
                 continue
             return port
     raise SetupError("No free port between %d and %d." % (first, first + 199))
+
+
+def first_notebook(project: Project, environment: Mapping[str, str]) -> Path:
+    """Where the course begins, in the language of RERANK_KIT_LANGUAGE (the panels read it too)."""
+    chinese = project.root / CHINESE_NOTEBOOK
+    wanted = environment.get("RERANK_KIT_LANGUAGE", "").lower()
+    return chinese if wanted.startswith("zh") and chinese.exists() else project.root / NOTEBOOK
 
 
 def parse_servers(text: str) -> List[Dict[str, Any]]:
@@ -77,7 +85,7 @@ def running_servers(project: Project) -> List[Dict[str, Any]]:
 
 def open_course(project: Project, environment: Dict[str, str], new_lab: bool) -> int:
     """Print the link to the first notebook, starting JupyterLab when none runs."""
-    notebook = project.root / NOTEBOOK
+    notebook = first_notebook(project, environment)
     servers = [] if new_lab else running_servers(project)
     if servers:
         return _use_running(project, notebook, servers, environment)
@@ -172,8 +180,8 @@ def _start(project: Project, notebook: Path, environment: Dict[str, str]) -> int
         )
     base = "http://127.0.0.1:%d" % port
     _wait_until_up(base, lab, log_path)
-    path = "/lab/tree/" + NOTEBOOK if notebook.exists() else "/lab"
-    url = "%s%s?token=%s" % (base, path, token)
+    inside = "/tree/" + notebook.relative_to(project.root).as_posix() if notebook.exists() else ""
+    url = "%s/lab%s?token=%s" % (base, inside, token)
     print("JupyterLab is running.")
     print("  open      %s" % url)
     _print_tunnel(port, environment)
