@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from axe_playwright_python.sync_playwright import Axe
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 CHROMIUM = [
     "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-background-networking",
@@ -107,6 +109,16 @@ class Visitor:
             "Math.max(...[...document.querySelectorAll('.rk, .rk *')].map("
             "e => e.getBoundingClientRect().right)) - window.innerWidth"
         )
+
+    def barriers(self) -> str:
+        """What axe-core finds on the page that keeps people out: names missing for readers of
+        screens, too little contrast, broken roles (WCAG 2.1 A and AA). Nothing: ""."""
+        rules = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]
+        found = Axe().run(
+            self.page, context=".rk-app", options={"runOnly": {"type": "tag", "values": rules}}
+        )
+        assert len(found.response["passes"]) > 10, "axe-core has looked at nothing"
+        return found.generate_report() if found.violations_count else ""
 
     def picture(self, path: Path) -> None:
         """The whole page: the window is made as tall as what is in it."""

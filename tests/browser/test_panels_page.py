@@ -108,7 +108,8 @@ def _rank(visitor: here.Visitor, folder: Path) -> None:
 
 
 def _look_around(browser: Any, url: str) -> None:
-    """Every tab in dark at 800 px and in light at 1280: a picture, and nothing sticks out."""
+    """Every tab in dark at 800 px and in light at 1280: a picture, nothing sticks out, nobody is
+    kept out."""
     for theme, width in (("dark", 800), ("light", 1280)):
         visitor = here.Visitor(browser, url, theme, width)
         visitor.wait_for("Server: ready")
@@ -116,6 +117,7 @@ def _look_around(browser: Any, url: str) -> None:
             visitor.open(tab)
             _use(visitor, tab)
             assert visitor.overflow() <= 0, f"{tab} is wider than {width} px"
+            assert visitor.barriers() == "", f"{tab}, {theme}"
             visitor.picture(PICTURES / f"panels-{tab.lower()}-{theme}-{width}.png")
         shade = visitor.page.evaluate("getComputedStyle(document.body).backgroundColor")
         dark = sum(int(part) for part in shade.split("(")[1].split(")")[0].split(",")[:3]) < 300

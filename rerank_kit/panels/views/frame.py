@@ -162,7 +162,8 @@ def row(*made: widgets.Widget) -> widgets.Box:
 
 
 class Slider:
-    """A number to type (labelled, for keyboards and screen readers) and a slider to drag."""
+    """A number to type (labelled, for keyboards and screen readers) and a slider to drag.
+    ipywidgets gives a slider's handle no name; the web page's template adds it."""
 
     def __init__(self, label: str, least: int, most: int, step: int, value: int = 0) -> None:
         self.number = field(widgets.BoundedIntText(
@@ -222,18 +223,21 @@ def table(
     heads: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int] = (),
     caption: str = "",
 ) -> str:
-    """An HTML table; cells are HTML, escaped by the caller. numbers: right-aligned columns."""
+    """An HTML table; cells are HTML, escaped by the caller. numbers: right-aligned columns. A
+    column without a name has no heading cell: a reader of screens would stop at an empty one."""
     right = set(numbers)
 
-    def cells(tag: str, values: Sequence[str]) -> str:
+    def cell(tag: str, at: int, value: str) -> str:
         scope = ' scope="col"' if tag == "th" else ""
+        return f'<{tag}{scope} class="{"n" if at in right else "t"}">{value}</{tag}>'
+
+    def line(values: Sequence[str], head: bool = False) -> str:
         return "".join(
-            f'<{tag}{scope} class="{"n" if at in right else "t"}">{value}</{tag}>'
-            for at, value in enumerate(values)
+            cell("th" if head and value else "td", at, value) for at, value in enumerate(values)
         )
 
-    head = f"<thead><tr>{cells('th', heads)}</tr></thead>" if any(heads) else ""
-    body = "".join(f"<tr>{cells('td', values)}</tr>" for values in rows)
+    head = f"<thead><tr>{line(heads, head=True)}</tr></thead>" if any(heads) else ""
+    body = "".join(f"<tr>{line(values)}</tr>" for values in rows)
     label = f' aria-label="{escape(caption)}"' if caption else ""
     return f"<table{label}>{head}<tbody>{body}</tbody></table>"
 

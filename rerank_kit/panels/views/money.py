@@ -80,7 +80,7 @@ def _steps_html(model: MoneyModel) -> str:
     """What each step in this window took and cost."""
     rows = [
         [frame.escape(one.name), str(one.times) if one.times else "", _time(one.seconds),
-         "-" if one.cost is None else frame.escape(money(one.cost, model.currency))]
+         "-" if one.cost is None else frame.escape(_cost(one.cost, model.currency))]
         for one in model.steps()
     ]  # fmt: skip
     if not rows:
@@ -89,6 +89,11 @@ def _steps_html(model: MoneyModel) -> str:
     return "<h3>What each step cost, in this window</h3>" + frame.table(
         heads, rows, (1, 2, 3), "what each step cost"
     )
+
+
+def _cost(amount: float, currency: str) -> str:
+    """Below a ten-thousandth the figures say nothing."""
+    return money(amount, currency) if amount >= 0.0001 else f"< {money(0.0001, currency)}"
 
 
 def _time(seconds: float) -> str:
