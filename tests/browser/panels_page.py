@@ -93,6 +93,12 @@ class Visitor:
     def choose(self, label: str, value: str) -> None:
         self.page.get_by_label(label).filter(visible=True).first.select_option(label=value)
 
+    def speak(self, language: str) -> None:
+        """Show the page in a language, called as the switch calls it."""
+        self.page.get_by_label("Language / 语言").select_option(label=language)
+        heading = {"English": "Rank", "中文": "排序"}[language]
+        self.page.locator(".rk-tabs").get_by_role("button", name=heading, exact=True).wait_for()
+
     def wait_for(self, text: str) -> None:
         found = self.page.locator(".rk").get_by_text(text).filter(visible=True)
         found.first.wait_for(timeout=PATIENCE_MS)
@@ -120,14 +126,23 @@ class Visitor:
         assert len(found.response["passes"]) > 10, "axe-core has looked at nothing"
         return found.generate_report() if found.violations_count else ""
 
-    def picture(self, path: Path) -> None:
-        """The whole page: the window is made as tall as what is in it."""
+    def picture(self, path: Path, first: str = "", last: str = "") -> None:
+        """The whole page (the window is made as tall as what is in it), or what stands between
+        the top of the first and the bottom of the last of two places, named by CSS."""
         width = self.page.viewport_size["width"]
         tall = self.page.evaluate(
             "Math.ceil(document.querySelector('#rendered_cells').scrollHeight)"
         )
         self.page.set_viewport_size({"width": width, "height": max(600, min(tall + 30, 3000))})
         self.page.wait_for_timeout(200)
-        path.parent.mkdir(exist_ok=True)
-        self.page.screenshot(path=path)
+        path.parent.mkdir(exist_ok=True, parents=True)
+        clip = None
+        if first:
+            top = self._box(first)["y"] - 8
+            end = self._box(last)
+            clip = {"x": 0, "y": top, "width": width, "height": end["y"] + end["height"] - top + 8}
+        self.page.screenshot(path=path, clip=clip)
         self.page.set_viewport_size({"width": width, "height": 900})
+
+    def _box(self, place: str) -> Any:
+        return self.page.locator(place).filter(visible=True).first.bounding_box()

@@ -47,6 +47,7 @@ def test_the_story_of_somebody_who_does_not_code(chromium: Any, tmp_path: Path) 
         first = here.Visitor(chromium, url)
         first.wait_for("Server: none runs")
         _break_and_mend(first)
+        first.picture(PICTURES / "panels-ready-light-1280.png")
         _rank(first, tmp_path)
         _look_around(chromium, url)
         _second_visitor(chromium, url)
@@ -73,18 +74,22 @@ def test_the_page_ends_when_nobody_reads_what_it_says(tmp_path: Path) -> None:
 
 
 def _break_and_mend(visitor: here.Visitor) -> None:
+    fail(visitor)
+    visitor.picture(PICTURES / "panels-failure-light-1280.png")
+    visitor.press("Apply this fix")
+    visitor.wait_for("Changed: --kv-cache-memory-bytes")
+    visitor.press("Start")
+    visitor.wait_for("Ready: practice")
+
+
+def fail(visitor: here.Visitor) -> None:
+    """A start with too small a cache, until the panel says why it failed."""
     visitor.open("Launch")
     visitor.choose("Profile", "practice")
     visitor.fill("KV cache, MiB", "8")
     visitor.wait_for("the start will fail")
     visitor.press("Start")
     visitor.wait_for("kv_cache_too_small")
-    visitor.picture(PICTURES / "panels-failure-light-1280.png")
-    visitor.press("Apply this fix")
-    visitor.wait_for("Changed: --kv-cache-memory-bytes")
-    visitor.press("Start")
-    visitor.wait_for("Ready: practice")
-    visitor.picture(PICTURES / "panels-ready-light-1280.png")
 
 
 def _rank(visitor: here.Visitor, folder: Path) -> None:
@@ -115,7 +120,7 @@ def _look_around(browser: Any, url: str) -> None:
         visitor.wait_for("Server: ready")
         for tab in TABS:
             visitor.open(tab)
-            _use(visitor, tab)
+            use(visitor, tab)
             assert visitor.overflow() <= 0, f"{tab} is wider than {width} px"
             assert visitor.barriers() == "", f"{tab}, {theme}"
             visitor.picture(PICTURES / f"panels-{tab.lower()}-{theme}-{width}.png")
@@ -126,7 +131,8 @@ def _look_around(browser: Any, url: str) -> None:
         visitor.page.context.close()
 
 
-def _use(visitor: here.Visitor, tab: str) -> None:
+def use(visitor: here.Visitor, tab: str) -> None:
+    """Do in a tab what it is there for."""
     if tab == "Rank":
         visitor.page.get_by_label("Show the very prompt").check()
         visitor.wait_for("<|im_start|>system")

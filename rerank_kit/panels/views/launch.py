@@ -52,6 +52,7 @@ class LaunchPanel(frame.Panel):
         self.live = frame.text()
         self.card = frame.text()
         self.fixes = widgets.VBox([])
+        self.fixes.add_class("rk-fixes")
         self.show_log = frame.check("Show the end of the log")
         self.log = frame.text()
         self._fixes_shown: list[Any] = []
