@@ -178,6 +178,13 @@ def _scores(reranker: Reranker) -> bool:
         return False
 
 
+def test_a_command_without_an_open_stdin_works() -> None:
+    words = [sys.executable, "-m", "rerank_kit", "tunnel", "--print", "me@host"]
+    done = subprocess.run(["sh", "-c", 'exec "$@" <&-', "sh", *words], capture_output=True,
+                          text=True, timeout=60)  # fmt: skip
+    assert done.returncode == 0 and done.stdout.startswith("ssh "), done.stderr
+
+
 # --- a real nginx
 
 

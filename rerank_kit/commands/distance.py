@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import shlex
-import sys
 import time
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from rerank_kit.commands.far_launch import login_options, target_of
+from rerank_kit.commands.login import login_options, may_ask, target_of
 from rerank_kit.commands.result import AddCommand, Result, port_number, positive, say
 
 
@@ -31,7 +30,7 @@ def tunnel(options: Namespace) -> Result:
     say(options, f"opening a tunnel to {target.login} ...")
     opened = Tunnel(
         target, local_port=options.port, remote_port=options.remote_port,
-        ask=sys.stdin.isatty() and not options.json,
+        ask=may_ask(options),
     )  # fmt: skip
     with opened:
         say(options, f"open:  {opened.url} is port {options.remote_port} of {target.host}\n"
