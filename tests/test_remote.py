@@ -278,6 +278,13 @@ def test_an_interrupt_while_the_proxy_starts_leaves_no_nginx(
     assert left == []
 
 
+def test_a_proxy_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    folder = str(tmp_path / "file" / "x")
+    done = cli("proxy", "--upstream", "http://127.0.0.1:9", "--folder", folder, "--json")
+    assert json.loads(done.stdout)["error"]["kind"] == "file", done.stderr
+
+
 @needs_nginx
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 def test_the_proxy_speaks_tls(server: Server, tmp_path: Path) -> None:

@@ -60,7 +60,6 @@ def proxy(options: Namespace) -> Result:
     folder = Path(options.folder or registry.state_dir() / "proxy").resolve()
     running = registry.living()
     upstream = options.upstream or (running[-1].url if running else "http://127.0.0.1:8000")
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     key, key_file = key_for(folder)
     settings = ProxySettings(
         options.listen, upstream, (key,), options.certificate or "",
