@@ -19,12 +19,11 @@ import psutil
 import pytest
 from login_server import needs_sshd, sshd, target
 from processes import clean, cli, vllm_processes, wait_until
+from proxies import KEY
 
 import rerank_kit
 from rerank_kit import Reranker, Server, errors, machine
 from rerank_kit.remote import RemoteKit, SshTarget, Tunnel
-
-KEY = "a-Key_of-twenty-letters"
 
 
 @pytest.fixture(scope="module")
