@@ -67,6 +67,14 @@ class FileInputError(InputError):
     kind = "file"
 
 
+def cannot_write(path: object, error: OSError) -> FileInputError:
+    """A file that the user has named, or its folder, cannot be written."""
+    return FileInputError(
+        f"{path} cannot be written.", evidence=error.strerror or str(error),
+        hint="name a folder that you may write to",
+    )  # fmt: skip
+
+
 class SetupError(RerankKitError):
     kind = "setup"
 

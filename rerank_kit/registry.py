@@ -61,6 +61,20 @@ def not_writable(error: OSError) -> SetupError:
     )
 
 
+def new_log(kind: str, name: str, *, keep: int) -> Path:
+    """A new file among the logs, readable by this user only. Of its kind the newest stay."""
+    folder = state_dir() / "logs"
+    path = folder / f"{kind}-{time.strftime('%Y%m%d-%H%M%S')}-{name}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.touch(mode=0o600)
+    except OSError as error:
+        raise not_writable(error) from None
+    for old in sorted(folder.glob(f"{kind}-*"))[:-keep]:
+        old.unlink(missing_ok=True)
+    return path
+
+
 def read_json_object(path: Path) -> dict[str, Any]:
     """A state file that is an object; empty when there is none or it cannot be read."""
     try:

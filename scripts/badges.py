@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-from notebook_rules import NOTEBOOKS, is_course_notebook
+from notebook_rules import BADGES_ID, NOTEBOOKS, is_course_notebook
 from save_outputs import read, write
 
-CELL_ID = "badges"
 _GITHUB = re.compile(r"https://github\.com/([\w.-]+/[\w.-]+?)(?:\.git)?/?")
 
 
@@ -74,14 +73,14 @@ def badges(path: str, address: str, branch: str) -> str:
 def set_badges(path: Path, folder: Path, address: str, branch: str) -> bool:
     """Put the cell after the parameters, mend it, or (no address) take it out. True: changed."""
     notebook: Any = read(path)
-    old = [cell for cell in notebook.cells if cell.get("id") == CELL_ID]
-    kept = [cell for cell in notebook.cells if cell.get("id") != CELL_ID]
+    old = [cell for cell in notebook.cells if cell.get("id") == BADGES_ID]
+    kept = [cell for cell in notebook.cells if cell.get("id") != BADGES_ID]
     if address:
         place = f"notebooks/{path.relative_to(folder).as_posix()}"
         text = badges(place, address, branch)
         if [cell.source for cell in old] == [text]:
             return False
-        kept.insert(2, nbformat.v4.new_markdown_cell(text, id=CELL_ID))
+        kept.insert(2, nbformat.v4.new_markdown_cell(text, id=BADGES_ID))
     elif not old:
         return False
     notebook.cells = kept

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+#: The cell of a public copy that leads to the two hosted services (badges.py).
+BADGES_ID = "badges"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 ALLOWED_TAGS = {
     "parameters", "you-pay", "slow", "exercise", "solution", "cleanup",

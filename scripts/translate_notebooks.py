@@ -26,11 +26,10 @@ from typing import Any
 
 from babel.messages.catalog import Catalog
 from babel.messages.pofile import read_po, write_po
-from notebook_rules import NOTEBOOKS, source_of
+from notebook_rules import BADGES_ID, NOTEBOOKS, source_of
 
 CHINESE = NOTEBOOKS / "zh-CN"
 LOCALE = "zh_Hans_CN"
-BADGES = "badges"
 LINK = re.compile(r"\]\(([^)]+)\)")
 _UNWANTED_HEADER = re.compile(
     r'"(Project-Id|Report-Msgid|POT-|PO-|Last-Translator|Language-Team|Generated-By)'
@@ -88,7 +87,7 @@ def passages_of(notebook: dict[str, Any]) -> list[Passage]:
     """Every Markdown cell, and every comment of a code cell that has a word in it."""
     found = []
     for cell in notebook["cells"]:
-        if cell["id"] == BADGES:
+        if cell["id"] == BADGES_ID:
             continue  # links and pictures only (scripts/badges.py)
         if cell["cell_type"] == "markdown":
             found.append(Passage(source_of(cell), cell["id"]))

@@ -29,6 +29,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts"), str(ROOT / "tests")]
 
 from matrix import environment, source  # noqa: E402
 from matrix.trial import FLAGS, Trial, row_of_running_server  # noqa: E402
+from set_up.steps import SetupError  # noqa: E402
 
 VERSIONS = (
     "0.19.1", "0.11.2", "0.28.0", "0.31.0", "0.26.0", "0.22.1", "0.16.0", "0.14.1", "0.32.0",
@@ -165,4 +166,7 @@ def _options() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except SetupError as error:
+        sys.exit(str(error))

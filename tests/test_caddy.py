@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 import socket
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import pytest
 import requests
 from processes import cli, wait_until
+from proxies import KEY, assert_every_path_needs_the_key, run_until_ctrl_c
 
 from rerank_kit import Reranker, Server, errors, machine
 from rerank_kit.remote.proxy import CADDY, Proxy, ProxySettings, proxy_config
 
-KEY, OTHER_KEY = "a-Key_of-twenty-letters", "another-Key_of-letters"
+OTHER_KEY = "another-Key_of-letters"
 needs_caddy = pytest.mark.skipif(
     shutil.which(CADDY) is None, reason="caddy is not installed (apt-get install caddy)"
 )
@@ -39,14 +36,7 @@ def test_every_path_behind_caddy_needs_the_key(server: Server, tmp_path: Path) -
     settings = settings_for(server.url)
     with Proxy(settings, tmp_path) as proxy:
         root = f"http://{settings.listen}"
-        paths = requests.get(f"{server.url}/openapi.json", timeout=30).json()["paths"]
-        assert len(paths) > 15
-        for path in [*paths, "/", "/docs", "/metrics", "//v1/models", "/v1/../metrics"]:
-            for word in ("", f"Bearer {KEY.upper()}", f"Bearer {KEY}x", KEY, "Bearer *"):
-                headers = {"Authorization": word} if word else {}
-                for method in ("GET", "POST"):
-                    answer = requests.request(method, root + path, headers=headers, timeout=30)
-                    assert answer.status_code == 401 and "key" in answer.text, (method, path, word)
+        assert_every_path_needs_the_key(server, root)
         strange = {"Host": "elsewhere.example"}
         assert requests.get(f"{root}/metrics", headers=strange, timeout=30).status_code == 401
         direct = server.reranker().score([("a", "b"), ("a", "c")])
@@ -101,27 +91,7 @@ def test_caddy_says_when_the_server_is_away_or_has_enough_to_do(tmp_path: Path) 
 @needs_caddy
 @pytest.mark.full
 def test_the_command_runs_caddy_until_ctrl_c(server: Server, tmp_path: Path) -> None:
-    listen = f"127.0.0.1:{machine.free_port()}"
-    words = ["proxy", "--caddy", "--run", "--json", "--listen", listen, "--upstream", server.url,
-             "--folder", str(tmp_path)]  # fmt: skip
-    environment = {key: value for key, value in os.environ.items() if key != "RERANK_API_KEY"}
-    child = subprocess.Popen(
-        [sys.executable, "-m", "rerank_kit", *words], env=environment,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        port = int(listen.rpartition(":")[2])
-        wait_until(lambda: child.poll() is not None or not machine.port_is_free(port), 60)
-        wait_until(lambda: child.poll() is not None or (tmp_path / "key").exists(), 60)
-        key = (tmp_path / "key").read_text().strip()
-        assert len(Reranker(f"http://{listen}", api_key=key).score([("a", "b")])) == 1
-        child.send_signal(signal.SIGINT)
-        out, said = child.communicate(timeout=60)
-    finally:
-        child.kill()
-        child.wait()
-    assert child.returncode == 0 and json.loads(out)["program"] == "caddy"
-    assert key not in out + said and machine.port_is_free(port)
+    assert run_until_ctrl_c(server, tmp_path, "--caddy")["program"] == "caddy"
 
 
 @pytest.mark.parametrize(

@@ -421,6 +421,7 @@ def test_a_start_that_waits_and_waits_is_told_from_one_that_came_up() -> None:
     assert diagnose(waiting).family == "stalled"
     assert diagnose(waiting[:5]).family == "none"
     assert diagnose([*waiting, "INFO:     Application startup complete."]).family == "none"
+    assert diagnose([*waiting[:12], *waiting[:12]]).family == "none"  # two starts, neither long
 
 
 #: What a dying server and the tools around it write after the cause.

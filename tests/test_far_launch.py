@@ -6,6 +6,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -18,12 +19,11 @@ import psutil
 import pytest
 from login_server import needs_sshd, sshd, target
 from processes import clean, cli, vllm_processes, wait_until
+from proxies import KEY
 
 import rerank_kit
 from rerank_kit import Reranker, Server, errors, machine
 from rerank_kit.remote import RemoteKit, SshTarget, Tunnel
-
-KEY = "a-Key_of-twenty-letters"
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,16 @@ def test_a_server_is_launched_used_left_and_stopped_on_the_other_machine(
         running = vllm_processes(there / "state")
         assert done["pid"] in running and len(list((there / "state/servers").iterdir())) == 1
 
-        # The second time the same command finds it, and ends it as well.
+        # The second time the same command finds it. Ctrl-C at the very moment when the tunnel is
+        # opened leaves it running, too, and says so.
+        with launch_on(keys, port, there) as child:
+            said_until(child, "opening a tunnel")
+            child.send_signal(signal.SIGINT)
+            out, _ = child.communicate(timeout=60)
+        assert child.returncode == 0 and json.loads(out)["state"] == "left running"
+        assert vllm_processes(there / "state") == running
+
+        # The third time it ends it as well.
         with launch_on(keys, port, there, "--stop-there") as child:
             said_until(child, "export RERANK_URL=")
             assert vllm_processes(there / "state") == running
@@ -127,6 +136,73 @@ def test_ctrl_c_during_the_start_ends_it_there_too(keys: Path, there: Path) -> N
         _, said = child.communicate(timeout=120)
         assert child.returncode == 130, said
         assert clean(there / "state")
+
+
+@needs_sshd
+@pytest.mark.full
+@pytest.mark.timeout(600)
+def test_ctrl_c_after_the_line_broke_ends_the_start_there_too(keys: Path, there: Path) -> None:
+    """The second login joins the start of the first; it must not leave that behind."""
+    port = machine.free_port()
+    with sshd(keys, port, settings=its_state(there)) as login_server:
+        with launch_on(keys, port, there) as child:
+            said_until(child, "there: ")
+            wait_until(lambda: child.poll() is not None or vllm_processes(there / "state"), 120)
+            for one in login_server.children(recursive=False):
+                one.kill()
+            said_until(child, "The start there goes on")
+            said_until(child, "there: ")
+            child.send_signal(signal.SIGINT)
+            _, said = child.communicate(timeout=120)
+            assert child.returncode == 130, said
+            assert clean(there / "state")
+
+
+@needs_sshd
+@pytest.mark.full
+@pytest.mark.timeout(600)
+def test_ctrl_c_while_the_line_is_broken_says_what_goes_on(keys: Path, there: Path) -> None:
+    port = machine.free_port()
+    with (
+        sshd(keys, port, settings=its_state(there)) as login_server,
+        launch_on(keys, port, there) as child,
+    ):
+        said_until(child, "there: ")
+        wait_until(lambda: child.poll() is not None or vllm_processes(there / "state"), 120)
+        logins = login_server.children(recursive=False)
+        login_server.kill()
+        for one in logins:
+            one.kill()
+        said_until(child, "The start there goes on")
+        child.send_signal(signal.SIGINT)
+        out, _ = child.communicate(timeout=120)
+    error = json.loads(out)["error"]
+    assert child.returncode == 1 and "goes on" in error["message"]
+    assert vllm_processes(there / "state")
+    with sshd(keys, port, settings=its_state(there)):  # the line that is said ends it
+        command, *words = shlex.split(error["hint"].rpartition("to end it: ")[2])
+        done = cli(*words, "--json")
+    assert command == "rerank-kit" and json.loads(done.stdout)["stopped"] is True, done.stderr
+    assert clean(there / "state")
+
+
+@needs_sshd
+@pytest.mark.full
+def test_a_server_that_no_tunnel_reaches_is_not_forgotten(
+    server: Server, keys: Path, tmp_path: Path
+) -> None:
+    assert server.record is not None
+    port, state = machine.free_port(), os.environ["RERANK_KIT_STATE_DIR"]
+    there = tmp_path / "python"  # joins the server that runs here already
+    there.write_text(
+        f"#!/bin/sh\nRERANK_KIT_STATE_DIR={state} "
+        f'PYTHONPATH={Path(rerank_kit.__file__).parents[1]} exec {sys.executable} "$@"\n'
+    )
+    there.chmod(0o755)
+    with sshd(keys, port, settings="DisableForwarding yes"), launch_on(keys, port, there) as child:
+        out, said = child.communicate(timeout=300)
+    assert child.returncode == 1 and json.loads(out)["error"]["kind"] == "unreachable", out + said
+    assert "still runs: rerank-kit stop --on" in said and server.record.is_alive()
 
 
 @needs_sshd

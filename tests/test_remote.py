@@ -17,6 +17,7 @@ import pytest
 import requests
 from login_server import needs_sshd, sshd, target
 from processes import cli, wait_until
+from proxies import KEY, assert_every_path_needs_the_key, run_until_ctrl_c, scores
 
 from rerank_kit import Reranker, Server, errors, machine
 from rerank_kit.money.providers import providers
@@ -28,7 +29,6 @@ NGINX = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
 needs_nginx = pytest.mark.skipif(
     NGINX is None, reason="nginx is not installed (apt-get install nginx)"
 )
-KEY = "a-Key_of-twenty-letters"
 
 
 # --- what a person pastes
@@ -159,7 +159,7 @@ def test_the_command_opens_a_tunnel_and_ends_with_ctrl_c(server: Server, keys: P
         )  # fmt: skip
         try:
             answers = Reranker(f"http://127.0.0.1:{local}", retry_seconds=0)
-            wait_until(lambda: child.poll() is not None or _scores(answers), 60)
+            wait_until(lambda: child.poll() is not None or scores(answers), 60)
             ssh = psutil.Process(child.pid).children()
             assert len(ssh) == 1 and ssh[0].name() == "ssh"
             child.send_signal(signal.SIGINT)
@@ -171,11 +171,11 @@ def test_the_command_opens_a_tunnel_and_ends_with_ctrl_c(server: Server, keys: P
     assert not ssh[0].is_running() and machine.port_is_free(local)
 
 
-def _scores(reranker: Reranker) -> bool:
-    try:
-        return len(reranker.score([("a", "b")])) == 1
-    except errors.RerankKitError:
-        return False
+def test_a_command_without_an_open_stdin_works() -> None:
+    words = [sys.executable, "-m", "rerank_kit", "tunnel", "--print", "me@host"]
+    done = subprocess.run(["sh", "-c", 'exec "$@" <&-', "sh", *words], capture_output=True,
+                          text=True, timeout=60)  # fmt: skip
+    assert done.returncode == 0 and done.stdout.startswith("ssh "), done.stderr
 
 
 # --- a real nginx
@@ -193,14 +193,7 @@ def test_every_path_behind_the_proxy_needs_the_key(server: Server, tmp_path: Pat
     settings = proxy_settings(server, requests_per_second=500, burst=500)
     with Proxy(settings, tmp_path) as proxy:
         root = f"http://{settings.listen}"
-        paths = requests.get(f"{server.url}/openapi.json", timeout=30).json()["paths"]
-        assert len(paths) > 15
-        for path in [*paths, "/", "/docs", "/metrics", "//v1/models", "/v1/../metrics"]:
-            for word in ("", f"Bearer {KEY.upper()}", f"Bearer {KEY}x", KEY):
-                headers = {"Authorization": word} if word else {}
-                for method in ("GET", "POST"):
-                    answer = requests.request(method, root + path, headers=headers, timeout=30)
-                    assert answer.status_code == 401 and "key" in answer.text, (method, path, word)
+        assert_every_path_needs_the_key(server, root)
         assert requests.get(f"{root}/_key", timeout=30).status_code == 404  # its own inner path
         with pytest.raises(errors.AuthError):
             Reranker(root, api_key="wrong-wrong-wrong").score([("a", "b")])
@@ -228,27 +221,7 @@ def test_the_proxy_slows_down_and_says_when_the_server_is_away(tmp_path: Path) -
 
 @needs_nginx
 def test_the_command_runs_the_proxy_until_ctrl_c(server: Server, tmp_path: Path) -> None:
-    listen = f"127.0.0.1:{machine.free_port()}"
-    words = ["proxy", "--run", "--json", "--listen", listen, "--upstream", server.url, "--folder",
-             str(tmp_path)]  # fmt: skip
-    environment = {key: value for key, value in os.environ.items() if key != "RERANK_API_KEY"}
-    child = subprocess.Popen(
-        [sys.executable, "-m", "rerank_kit", *words], env=environment,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        wait_until(lambda: child.poll() is not None or (tmp_path / "nginx.pid").exists(), 60)
-        key = (tmp_path / "key").read_text().strip()
-        reranker = Reranker(f"http://{listen}", api_key=key)
-        wait_until(lambda: child.poll() is not None or _scores(reranker), 60)
-        child.send_signal(signal.SIGINT)
-        out, said = child.communicate(timeout=60)
-    finally:
-        child.kill()
-        child.wait()
-    assert child.returncode == 0 and json.loads(out)["listen"] == listen
-    assert key not in out + said
-    assert machine.port_is_free(int(listen.rpartition(":")[2]))
+    assert run_until_ctrl_c(server, tmp_path)["program"] == "nginx"
 
 
 @needs_nginx
@@ -269,6 +242,13 @@ def test_an_interrupt_while_the_proxy_starts_leaves_no_nginx(
     left = [one for one in psutil.process_iter(["cmdline"])
             if str(tmp_path) in " ".join(one.info["cmdline"] or ())]  # fmt: skip
     assert left == []
+
+
+def test_a_proxy_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    folder = str(tmp_path / "file" / "x")
+    done = cli("proxy", "--upstream", "http://127.0.0.1:9", "--folder", folder, "--json")
+    assert json.loads(done.stdout)["error"]["kind"] == "file", done.stderr
 
 
 @needs_nginx

@@ -18,12 +18,12 @@ from pathlib import Path
 
 import pytest
 from login_server import needs_sshd, sshd, target
+from proxies import KEY
 
 from rerank_kit import Server, machine
 from rerank_kit.remote import SshTarget
 from rerank_kit.remote.proxy import Proxy, ProxySettings
 
-KEY = "a-Key_of-twenty-letters"
 NGINX = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
 pytestmark = [
     pytest.mark.full,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
-from matrix import observe
+from matrix import environment, observe
 from matrix.trial import FLAGS
 from official_recipe import OfficialRecipe
+from set_up.steps import SetupError as NotSetUp
 
 from rerank_kit import Server, machine, models, versions
 from rerank_kit.errors import SetupError
@@ -128,3 +130,13 @@ def test_the_row_of_the_installed_version_is_what_the_live_server_does(
     assert seen.pop("marked_query") is False
     assert seen == {name: row[name] for name in seen}
     assert models.PRACTICE == server.model
+
+
+def test_a_matrix_without_uv_fetches_it_or_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")  # nothing can be fetched
+    with pytest.raises(NotSetUp, match="uv"):
+        environment.make("0.32.0", tmp_path / "work", "3.11", tmp_path / "cache")

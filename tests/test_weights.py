@@ -324,6 +324,22 @@ def test_verify_names_what_is_wrong_and_what_is_missing(tmp_path: Path) -> None:
     (folder / "SHA256SUMS").write_text(f"{sha256(b'')}  ../../outside\n")
     with pytest.raises(errors.FileInputError):
         weights.verify(folder)
+    (folder / "SHA256SUMS.draft").mkdir()
+    failed = cli("verify", "--write", str(folder), "--json")
+    assert json.loads(failed.stdout)["error"]["kind"] == "file", failed.stderr
+
+
+def test_a_copy_needs_rsync_and_ssh(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "one").write_text("1")
+    weights.write_checksums(tmp_path / "model")
+    for missing in ("rsync", "ssh"):
+        failed = cli("copy", str(tmp_path / "model"), "me@127.0.0.1", "--json",
+                     env=os.environ | {"PATH": str(tmp_path)})  # fmt: skip
+        told = json.loads(failed.stdout)["error"]
+        assert told["kind"] == "setup" and told["message"].startswith(f"{missing} is not installed")
+        (tmp_path / missing).write_text("#!/bin/sh\n")
+        (tmp_path / missing).chmod(0o755)
 
 
 @needs_sshd

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from rerank_kit.errors import FileInputError, InputError
@@ -34,6 +35,11 @@ def documents_in(
     if paragraphs:
         return [part.strip() for part in re.split(r"\n\s*\n", text) if part.strip()]
     return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def texts_of(documents: Iterable[str | dict[str, Any]]) -> list[str]:
+    """Their texts alone, where what else is known of them does not matter."""
+    return [one if isinstance(one, str) else str(one["text"]) for one in documents]
 
 
 def read_text(source: str) -> str:

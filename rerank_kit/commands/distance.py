@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import shlex
-import sys
 import time
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from rerank_kit.commands.far_launch import login_options, target_of
+from rerank_kit.commands.login import login_options, may_ask, target_of
 from rerank_kit.commands.result import AddCommand, Result, port_number, positive, say
 
 
@@ -31,7 +30,7 @@ def tunnel(options: Namespace) -> Result:
     say(options, f"opening a tunnel to {target.login} ...")
     opened = Tunnel(
         target, local_port=options.port, remote_port=options.remote_port,
-        ask=sys.stdin.isatty() and not options.json,
+        ask=may_ask(options),
     )  # fmt: skip
     with opened:
         say(options, f"open:  {opened.url} is port {options.remote_port} of {target.host}\n"
@@ -61,7 +60,6 @@ def proxy(options: Namespace) -> Result:
     folder = Path(options.folder or registry.state_dir() / "proxy").resolve()
     running = registry.living()
     upstream = options.upstream or (running[-1].url if running else "http://127.0.0.1:8000")
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     key, key_file = key_for(folder)
     settings = ProxySettings(
         options.listen, upstream, (key,), options.certificate or "",

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
-from argparse import ArgumentParser, Namespace, _ActionsContainer
-from dataclasses import replace
+from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, Any
 
-from rerank_kit.commands.result import Result, port_number, positive, say
-from rerank_kit.errors import InputError
+from rerank_kit.commands.login import login_options, may_ask, target_of
+from rerank_kit.commands.result import Result, positive, say
+from rerank_kit.errors import InputError, RerankKitError
 
 if TYPE_CHECKING:
     from rerank_kit.remote import RemoteKit, SshTarget
@@ -30,10 +29,11 @@ def launch_on(options: Namespace) -> Result:
     say(options, f"logging in to {target.login} ...")
     there = kit.launch(_order(options), tries=options.tries, say=lambda text: say(options, text))
     where = f"port {there['port']} of {target.host}"
-    say(options, f"there: ready, serves {there['served_name']}; opening a tunnel to {where} ...")
-    stopped: dict[str, Any] = {}
+    opened: Tunnel | None = None
     try:
-        with Tunnel(target, remote_port=there["port"], ask=_may_ask(options)) as tunnel:
+        say(options, f"there: ready, serves {there['served_name']}; opening a tunnel to {where}")
+        with Tunnel(target, remote_port=there["port"], ask=may_ask(options)) as tunnel:
+            opened = tunnel
             if not options.no_score_check:
                 check_known_answers(
                     Reranker(tunnel.url), practice=there["practice"], dtype=there["dtype"]
@@ -41,46 +41,26 @@ def launch_on(options: Namespace) -> Result:
             say(options, f"ready: {tunnel.url} is {where}; known answers are right through it\n"
                          f"use:   export RERANK_URL={tunnel.url}\n"
                          f"stop:  Ctrl-C {_what_ends(options)}")  # fmt: skip
-            try:
-                tunnel.keep_open(options.tries, lambda text: say(options, text))
-            except KeyboardInterrupt:
-                pass
-    finally:
-        if options.stop_there:
-            stopped = kit.stop(there["port"])
+            tunnel.keep_open(options.tries, lambda text: say(options, text))
+    except KeyboardInterrupt:
+        pass  # at any moment from here on: what becomes of the server there is said below
+    except BaseException:
+        words = _leave(kit, there["port"], options)[1]
+        say(options, words)  # a server that nobody thinks of costs money
+        raise
+    state, words = _leave(kit, there["port"], options)
     facts = {name: there[name] for name in ("pid", "profile", "model", "log_path", "served_name")}
-    state = "left running" if not options.stop_there else (
-        "stopped" if stopped["stopped"] else "not stopped"
-    )
-    data = {"url": tunnel.url, "on": target.login, "remote_port": there["port"], "state": state,
-            "times_reopened": tunnel.times_reopened} | facts  # fmt: skip
-    return Result(state != "not stopped", _last_words(state, stopped, options), data)
+    data = {"url": opened.url if opened else None, "on": target.login,
+            "remote_port": there["port"], "state": state,
+            "times_reopened": opened.times_reopened if opened else 0} | facts  # fmt: skip
+    return Result(state != "not stopped", words, data)
 
 
 def stop_on(options: Namespace) -> Result:
     target = target_of(options, options.on)
     answer = _kit(options, target).stop(options.port)
-    text = "\n".join(answer["details"]) or "nothing of ours was running there"
-    return Result(answer["stopped"], f"{target.host}: {text}", answer | {"on": target.login})
-
-
-def target_of(options: Namespace, pasted: str | list[str]) -> SshTarget:
-    """The login that was given, with what the options say beside it."""
-    from rerank_kit.remote import read_ssh_command
-
-    target = read_ssh_command(pasted)
-    for name, value in (("port", options.ssh_port), ("identity", options.identity),
-                        ("jump", options.jump)):  # fmt: skip
-        if value is not None:
-            target = replace(target, **{name: value})
-    return target
-
-
-def login_options(parser: _ActionsContainer) -> None:
-    """How to log in, beside user@host."""
-    parser.add_argument("-p", "--ssh-port", type=port_number, metavar="N", help="ssh's port there")
-    parser.add_argument("-i", "--identity", metavar="FILE", help="the private key to log in with")
-    parser.add_argument("-J", "--jump", metavar="user@host", help="log in over this host")
+    text = f"{target.host}: {_what_was_stopped(answer)}"
+    return Result(answer["stopped"], text, answer | {"on": target.login})
 
 
 def far_options(parser: ArgumentParser) -> None:
@@ -116,11 +96,7 @@ def _order(options: Namespace) -> dict[str, Any]:
 def _kit(options: Namespace, target: SshTarget) -> RemoteKit:
     from rerank_kit.remote import RemoteKit
 
-    return RemoteKit(target, folder=options.kit_there, ask=_may_ask(options))
-
-
-def _may_ask(options: Namespace) -> bool:
-    return sys.stdin.isatty() and not options.json
+    return RemoteKit(target, folder=options.kit_there, ask=may_ask(options))
 
 
 def _what_ends(options: Namespace) -> str:
@@ -129,8 +105,18 @@ def _what_ends(options: Namespace) -> str:
     return "(ends the tunnel; the server there goes on: rerank-kit stop --on ...)"
 
 
-def _last_words(state: str, stopped: dict[str, Any], options: Namespace) -> str:
-    if state == "left running":
-        return ("the tunnel is closed; the server there still runs: "
-                f"rerank-kit stop --on {options.on!r}")  # fmt: skip
-    return "the tunnel is closed; there: " + "; ".join(stopped["details"])
+def _leave(kit: RemoteKit, port: int, options: Namespace) -> tuple[str, str]:
+    """What becomes of the server there when the tunnel is closed: in a word, and for people."""
+    closed = "the tunnel is closed; the server there"
+    if not options.stop_there:
+        return "left running", f"{closed} still runs: {kit.stop_command}"
+    try:
+        answer = kit.stop(port)
+    except RerankKitError as error:
+        return "not stopped", f"{closed} was NOT stopped ({error.message}): {kit.stop_command}"
+    state = "stopped" if answer["stopped"] else "not stopped"
+    return state, f"the tunnel is closed; there: {_what_was_stopped(answer)}"
+
+
+def _what_was_stopped(answer: dict[str, Any]) -> str:
+    return "\n".join(answer["details"]) or "nothing of ours was running there"

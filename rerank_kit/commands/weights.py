@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rerank_kit.commands.far_launch import login_options, target_of
+from rerank_kit.commands.login import login_options, may_ask, target_of
 from rerank_kit.commands.result import AddCommand, Result, say
 from rerank_kit.errors import InputError, SetupError, UnreachableError
 
@@ -98,7 +98,7 @@ def copy(options: Namespace) -> Result:
     folder = _folder(options.model)
     to = options.to or f"models/{folder.name}"
     target = target_of(options, options.vllm_flags or options.login or "")
-    ask = options.print or sys.stdin.isatty() and not options.json
+    ask = options.print or may_ask(options)
     commands = copy_commands(folder, target, to, ask=ask)
     data = {"folder": commands.folder, "on": target.login, "commands": str(commands).splitlines()}
     if options.print:

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 from rerank_kit import machine
 from rerank_kit.client.transport import normalise_url
-from rerank_kit.errors import InputError, PortInUseError, SetupError
+from rerank_kit.errors import InputError, PortInUseError, SetupError, cannot_write
 
 TEMPLATES = Path(__file__).resolve().parent.parent / "templates"
 NGINX, CADDY = "nginx", "caddy"
@@ -252,9 +252,12 @@ class Proxy:
 
 
 def _write_secret(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     draft = path.with_suffix(".draft")
-    number = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(number, "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(draft, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        number = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(number, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(draft, path)
+    except OSError as error:
+        raise cannot_write(path, error) from None

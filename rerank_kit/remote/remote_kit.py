@@ -8,8 +8,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import shlex
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -27,6 +27,7 @@ from rerank_kit.remote.tunnel import (
     connection_options,
     last_line,
     login_failed,
+    need_ssh,
 )
 
 COURSE = "rerank_kit"
@@ -44,26 +45,43 @@ class RemoteKit:
     that has the package; "" looks in the usual places. ask: ssh may ask for a password."""
 
     def __init__(self, target: SshTarget, *, folder: str = "", ask: bool = False) -> None:
-        if shutil.which("ssh") is None:
-            raise SetupError("ssh is not installed.", hint="apt-get install openssh-client")
+        need_ssh()
         self.target = target
         self.folder = folder
         script = f"sh -c {shlex.quote(_find_and_run(folder))}"
         self.command = ["ssh", "-T", *connection_options(ask), *target.words(), script]
+        self._began = self._ended_there = False
+
+    @property
+    def stop_command(self) -> str:
+        """What a person types to stop the server there."""
+        words = ["rerank-kit", "stop", "--on", shlex.join(["ssh", *self.target.words()])]
+        return shlex.join([*words, *(["--kit-there", self.folder] if self.folder else [])])
 
     def launch(self, order: dict[str, Any], *, tries: int, say: Say) -> dict[str, Any]:
         """Start a server there, or join one; the facts of it once it scores right.
 
         A line that breaks is opened again, at most `tries` times in a row; the start there goes
         on meanwhile. Ctrl-C ends the start there too. Raises LaunchError, SetupError,
-        UnreachableError, and what the other side reports.
+        UnreachableError, also for a Ctrl-C that the other side could not be told of, and what
+        the other side reports.
         """
-        pause, broken, reached = FIRST_PAUSE_SECONDS, 0, False
+        self._began = self._ended_there = False
+        try:
+            return self._launch({"mark": secrets.token_hex(8)} | order, tries, say)
+        except KeyboardInterrupt:
+            if self._began and not self._ended_there:
+                raise self._goes_on("Interrupted while the line was broken.") from None
+            raise
+
+    def _launch(self, order: dict[str, Any], tries: int, say: Say) -> dict[str, Any]:
+        """The same order at every login: its mark tells the other side what is to be joined."""
+        pause, broken = FIRST_PAUSE_SECONDS, 0
         while True:
             try:
                 with contextlib.closing(self._answers({"do": "launch"} | order)) as answers:
                     for message in answers:
-                        broken, pause, reached = 0, FIRST_PAUSE_SECONDS, True
+                        broken, pause, self._began = 0, FIRST_PAUSE_SECONDS, True
                         if "ready" in message:
                             ready: dict[str, Any] = message["ready"]
                             return ready
@@ -73,8 +91,10 @@ class RemoteKit:
                 raise LaunchError("The other side ended without an answer.")
             except UnreachableError as error:
                 broken += 1
-                if broken > tries or not reached:
+                if not self._began:
                     raise
+                if broken > tries:
+                    raise self._goes_on(error.message, error.evidence) from None
                 say(f"{error.message} The start there goes on; logging in again "
                     f"({broken} of {tries})")  # fmt: skip
                 time.sleep(pause)
@@ -95,7 +115,7 @@ class RemoteKit:
             # Ctrl-C is for us: we tell the other side, and need the line for that.
             preexec_fn=_ignore_ctrl_c if os.name == "posix" else None,
         ) as child:  # fmt: skip
-            over = False
+            over = self._ended_there = False
             try:
                 assert child.stdin is not None and child.stdout is not None
                 with contextlib.suppress(BrokenPipeError):  # ssh says below why it ended
@@ -115,10 +135,17 @@ class RemoteKit:
                 raise self._why_it_ended(status, last_line(words.read().decode("utf-8", "replace")))
             except (KeyboardInterrupt, GeneratorExit):  # here, or in who reads the messages
                 if not over:
-                    _cancel(child)
+                    self._ended_there = _cancel(child)
                 raise
             finally:
                 _end(child)
+
+    def _goes_on(self, what: str, evidence: str = "") -> UnreachableError:
+        """A start that nobody can be told of costs money: say how to end it."""
+        return UnreachableError(
+            f"{what} The start on {self.target.host} goes on.", evidence=evidence,
+            hint=f"the same command again joins it; to end it: {self.stop_command}",
+        )  # fmt: skip
 
     def _why_it_ended(self, status: int, said: str) -> RerankKitError:
         if status == _NO_KIT:
@@ -167,13 +194,14 @@ def _ignore_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _cancel(child: subprocess.Popen[str]) -> None:
-    """Ask the other side to end what it began, and wait until it says so."""
+def _cancel(child: subprocess.Popen[str]) -> bool:
+    """Ask the other side to end what it began, and wait until it has done so."""
     with contextlib.suppress(OSError, ValueError, subprocess.TimeoutExpired):
         assert child.stdin is not None
         child.stdin.write(f"{CANCEL}\n")
         child.stdin.flush()
-        child.wait(_CANCEL_SECONDS)
+        return child.wait(_CANCEL_SECONDS) == 0
+    return False
 
 
 def _end(child: subprocess.Popen[str]) -> None:

@@ -30,6 +30,12 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
 END_SECONDS = 5.0
 
 
+def need_ssh() -> None:
+    """Raises SetupError where ssh is not installed."""
+    if shutil.which("ssh") is None:
+        raise SetupError("ssh is not installed.", hint="apt-get install openssh-client")
+
+
 def connection_options(ask: bool) -> list[str]:
     """ssh's options for every login of ours. ask: ssh may ask for a password or about a new host
     key."""
@@ -91,8 +97,7 @@ class Tunnel:
     ) -> None:
         if not 0 < remote_port < 65536:
             raise InputError(f"{remote_port} is no port.")
-        if shutil.which("ssh") is None:
-            raise SetupError("ssh is not installed.", hint="apt-get install openssh-client")
+        need_ssh()
         if local_port is not None and not machine.port_is_free(local_port):
             raise PortInUseError(
                 f"Port {local_port} is taken on this machine.", hint="leave --port out: a free one"

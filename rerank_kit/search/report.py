@@ -7,7 +7,7 @@ import html
 from collections.abc import Sequence
 from pathlib import Path
 
-from rerank_kit.errors import FileInputError
+from rerank_kit.errors import cannot_write
 from rerank_kit.search.evaluate import MAIN_MEASURE, Change, Comparison, quantile
 from rerank_kit.search.measures import Difference, p_text
 
@@ -49,10 +49,7 @@ def write_both(path: Path, page: str, plain: str) -> tuple[Path, Path]:
         web.write_text(page, encoding="utf-8")
         beside.write_text(plain, encoding="utf-8")
     except OSError as error:
-        raise FileInputError(
-            f"{web} cannot be written.", evidence=error.strerror or str(error),
-            hint="name a folder that you may write to",
-        ) from None  # fmt: skip
+        raise cannot_write(web, error) from None
     return web, beside
 
 

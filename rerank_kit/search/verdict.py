@@ -10,7 +10,7 @@ from typing import Any
 
 from rerank_kit import memory
 from rerank_kit.client.ranking import clip
-from rerank_kit.errors import FileInputError, InputError
+from rerank_kit.errors import InputError, cannot_write
 from rerank_kit.memory.show import aligned
 from rerank_kit.search.judge import Judging
 from rerank_kit.search.measures import Difference
@@ -149,10 +149,7 @@ class Verdict:
         try:
             target.write_text(self.html_page(), encoding="utf-8")
         except OSError as error:
-            raise FileInputError(
-                f"{target} cannot be written.", evidence=error.strerror or str(error),
-                hint="name a folder that you may write to",
-            ) from None
+            raise cannot_write(target, error) from None
         return target
 
 

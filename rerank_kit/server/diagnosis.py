@@ -239,6 +239,7 @@ class _Reading:
             self._unfamiliar = self._wrapper = self._trouble = None
             self._unfamiliar_since = math.inf
             self._traces, self._engine_spoke = Traces(), False
+            self._waiting, self._waits = None, 0
         elif self._progress.is_ready and not before[1]:
             # It came up: whatever was said on the way was overcome, except what makes a
             # running server answer wrongly.
@@ -316,7 +317,7 @@ class _Reading:
         if not hit.sure or self._unfamiliar_since < hit.line.number and not hit.chained:
             # The stage is a guess, or something else went wrong before.
             confidence = "likely"
-        facts = {**hit.settings, **hit.words, **{k: v for k, v in hit.numbers.items()}}
+        facts = {**hit.settings, **hit.words, **hit.numbers}
         return Diagnosis(
             family=family.id,
             confidence=confidence,

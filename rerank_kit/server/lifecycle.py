@@ -27,6 +27,7 @@ from rerank_kit.server.waiting import check_known_pairs, wait_until_it_answers
 #: A practice start takes 20 s on two idle cores; these are limits, not expectations. Real
 #: models may first have to be downloaded (0.6B: 1.2 GB, 8B: 16.4 GB).
 TIMEOUT_SECONDS = {"practice": 300.0, "cpu": 1800.0, "gpu": 3600.0}
+KEPT_LOGS = 20
 
 
 def launch(
@@ -165,7 +166,7 @@ def _adopt_if_orphaned(record: ServerRecord) -> None:
 def _start(settings: ServerSettings, port: int | None, owner_is_terminal: bool) -> ServerRecord:
     chosen_port, port_claim = ports.claim(port)
     try:
-        log_path = _new_log(chosen_port)
+        log_path = registry.new_log("server", f"{chosen_port}.log", keep=KEPT_LOGS)
         record = _intent(settings, chosen_port, log_path, owner_is_terminal)
         record.save()  # before the process exists: from here on it can be found by its mark
         child = _child(settings, record, port_claim)
@@ -246,20 +247,6 @@ def _mark_ready(record: ServerRecord) -> None:
     if record.state != "ready":
         record.state = "ready"
         record.save()
-
-
-def _new_log(port: int) -> Path:
-    folder = registry.state_dir() / "logs"
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    path = folder / f"server-{stamp}-{port}.log"
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path.touch(mode=0o600)
-    except OSError as error:
-        raise registry.not_writable(error) from None
-    for old in sorted(folder.glob("server-*.log"))[:-20]:
-        old.unlink(missing_ok=True)
-    return path
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from itertools import count
 from pathlib import Path
 from typing import Protocol
 
-from rerank_kit.client.documents import documents_in, read_documents
+from rerank_kit.client.documents import documents_in, read_documents, texts_of
 from rerank_kit.errors import InputError
 
 #: No text of ours may be shorter than this when it is cut to a length.
@@ -127,11 +127,8 @@ def read_workload(
             "Both files are needed: --queries and --documents.",
             hint="or --corpus-name technical, for texts of this package",
         )
-    asked = [item if isinstance(item, str) else item["text"] for item in read_documents(queries)]
-    texts = [item if isinstance(item, str) else item["text"] for item in read_documents(documents)]
-    return Workload(
-        Path(documents).name, tuple(asked), tuple(texts), documents_per_request, instruction
-    )
+    asked, texts = (tuple(texts_of(read_documents(file))) for file in (queries, documents))
+    return Workload(Path(documents).name, asked, texts, documents_per_request, instruction)
 
 
 def typed_workload(
@@ -141,7 +138,7 @@ def typed_workload(
     """Queries and documents as they were pasted, one a line or JSON lines with "text". Raises
     FileInputError where there are none."""
     asked, texts = (
-        tuple(item if isinstance(item, str) else item["text"] for item in documents_in(text, name))
+        tuple(texts_of(documents_in(text, name)))
         for text, name in ((queries, "the box of queries"), (documents, "the box of documents"))
     )
     return Workload("pasted texts", asked, texts, documents_per_request, instruction)

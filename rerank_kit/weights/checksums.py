@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from rerank_kit.errors import FileInputError, InputError
+from rerank_kit.errors import FileInputError, InputError, cannot_write
 
 LIST_NAME = "SHA256SUMS"
 CHUNK_BYTES = 2**20
@@ -34,15 +34,18 @@ class Verification:
 
 def write_checksums(folder: Path, known: Mapping[str, str] | None = None) -> Path:
     """Write the list for the files named, or for all in the folder. sha256sum -c checks it.
-    known: {file: its checksum where somebody has just found it, else ""}."""
+    known: {file: its checksum where somebody has just found it, else ""}. Raises FileInputError."""
     if known is None:
         known = {path.relative_to(folder).as_posix(): "" for path in folder.rglob("*")
                  if path.is_file() and _counts(path, folder)}  # fmt: skip
     lines = [f"{known[name] or _sha256(folder / name)}  {name}" for name in sorted(known)]
     path = folder / LIST_NAME
     draft = path.with_suffix(".draft")
-    draft.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return draft.replace(path)
+    try:
+        draft.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return draft.replace(path)
+    except OSError as error:
+        raise cannot_write(path, error) from None
 
 
 def verify(folder: Path) -> Verification:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rerank_kit.errors import InputError, SetupError
 from rerank_kit.remote import SshTarget
-from rerank_kit.remote.tunnel import connection_options
+from rerank_kit.remote.tunnel import connection_options, need_ssh
 from rerank_kit.weights.checksums import LIST_NAME
 
 _FOLDER = re.compile(r"[\w./+-][\w./+~-]*")
@@ -36,7 +36,7 @@ def copy_commands(
     folder: Path, target: SshTarget, to: str, *, ask: bool = True
 ) -> CopyCommands:
     """What copies the folder there and checks it. to: a folder there, within the home folder
-    unless it begins with /. Raises SetupError without rsync, InputError without a list."""
+    unless it begins with /. Raises SetupError without rsync or ssh, InputError without a list."""
     if not (folder / LIST_NAME).is_file():
         raise InputError(
             f"{folder} has no {LIST_NAME}: nobody could tell whether the copy is right.",
@@ -51,6 +51,7 @@ def copy_commands(
             hint="apt-get install rsync, on both machines; or scp -r the folder, and there: "
             f"sha256sum -c {LIST_NAME}",
         )
+    need_ssh()
     *words, login = target.words()
     ssh = ["ssh", *connection_options(ask), *words]
     # What is in the folder, also where the cache only links to it.

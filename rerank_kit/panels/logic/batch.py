@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rerank_kit.client import Ranking, Reranker
-from rerank_kit.client.documents import documents_in, text_of
+from rerank_kit.client.documents import documents_in, text_of, texts_of
 from rerank_kit.client.scoring import PAIRS_PER_REQUEST
 from rerank_kit.errors import InputError
 from rerank_kit.panels.logic.files import csv_text
@@ -67,8 +67,7 @@ def queries_of(text: str, file: tuple[str, bytes] | None) -> list[str]:
         name, text = file[0], text_of(file[1], file[0])
     if not text.strip():
         raise InputError("There are no queries.", hint="one a line, in the box or in a file")
-    found = documents_in(text, name)
-    return [item if isinstance(item, str) else str(item["text"]) for item in found]
+    return texts_of(documents_in(text, name))
 
 
 def rank_batch(

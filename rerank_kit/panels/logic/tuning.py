@@ -133,7 +133,7 @@ class TuneModel(Model, LaunchChoice):
 
     def beside(self) -> ServerRecord | None:
         """A server of ours that runs and takes part of the machine, none that the search made."""
-        return next((one for one in registry.living() if not self.busy), None)
+        return None if self.busy else next(iter(registry.living()), None)
 
     def cost(self) -> str:
         """Money for 1,000 queries with the best settings; "" without a price or a result."""

@@ -51,7 +51,10 @@ class BatchFields:
         self.stop.layout.display = None if many else "none"
         self.stop.disabled = not model.busy
         if model.busy and model.wanted:
-            self.result.value = _progress_html(model.done, model.wanted)
+            words = f"{model.done:,} of {model.wanted:,} queries are ranked"
+            self.result.value = frame.status_line(words) + frame.progress_bar(
+                100 * model.done / model.wanted, "queries that are ranked"
+            )
         else:
             self.result.value = batch_html(model.batch) if model.batch else ""
 
@@ -69,16 +72,6 @@ def file_words(file: tuple[str, bytes] | None) -> str:
     if file is None:
         return ""
     return f"<p>File: <b>{frame.escape(file[0])}</b>, {len(file[1]):,} bytes</p>"
-
-
-def _progress_html(done: int, wanted: int) -> str:
-    percent = 100 * done / max(1, wanted)
-    return (
-        f"{frame.status_line(f'{done:,} of {wanted:,} queries are ranked')}"
-        f"<div class='rk-progress' role='progressbar' aria-label='queries that are ranked' "
-        f"aria-valuemin='0' aria-valuemax='100' aria-valuenow='{percent:.0f}'>"
-        f"<i style='width:{percent:.1f}%'></i></div>"
-    )
 
 
 def batch_html(batch: RankedBatch) -> str:

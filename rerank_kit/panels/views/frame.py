@@ -250,6 +250,15 @@ def bar(share: float, look: str = "") -> str:
     return f'<span class="{kind}" aria-hidden="true"><i style="width:{percent:.1f}%"></i></span>'
 
 
+def progress_bar(percent: float, what: str) -> str:
+    """How far something is. what: its name, for readers of screens."""
+    return (
+        f"<div class='rk-progress' role='progressbar' aria-label='{escape(what)}' "
+        f"aria-valuemin='0' aria-valuemax='100' aria-valuenow='{percent:.0f}'>"
+        f"<i style='width:{percent:.1f}%'></i></div>"
+    )
+
+
 def download(label: str, name: str, content: str, kind: str) -> str:
     """A link that saves content as a file, without a server."""
     data = base64.b64encode(content.encode("utf-8")).decode("ascii")

@@ -151,11 +151,7 @@ def state_html(model: LaunchModel) -> str:
         words = (
             f"Starting: {now.stage}, {now.percent:.0f} %, {now.seconds_elapsed:.0f} s{left}{price}"
         )
-        return (
-            f"{frame.status_line(words)}<div class='rk-progress' role='progressbar' "
-            f"aria-label='start of the server' aria-valuemin='0' aria-valuemax='100' "
-            f"aria-valuenow='{now.percent:.0f}'><i style='width:{now.percent:.1f}%'></i></div>"
-        )
+        return frame.status_line(words) + frame.progress_bar(now.percent, "start of the server")
     said = frame.escape(model.said)
     if model.state == "ready" and model.record is not None:
         record = model.record

@@ -38,9 +38,7 @@ def trying_html(model: TuneModel) -> str:
     words += f"{now.stage}, {now.percent:.0f} %{left}"
     return (
         f"{frame.status_line(words)}<p><code>{name}</code></p>"
-        f"<div class='rk-progress' role='progressbar' aria-label='start of the server' "
-        f"aria-valuemin='0' aria-valuemax='100' aria-valuenow='{now.percent:.0f}'>"
-        f"<i style='width:{now.percent:.1f}%'></i></div>"
+        f"{frame.progress_bar(now.percent, 'start of the server')}"
     )
 
 
