@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from processes import cli
@@ -320,6 +321,28 @@ def test_quality_and_time_by_depth(reranker: Reranker) -> None:
     assert exercises.check_depth(1, [points[0]]) == exercises.PASS
     with pytest.raises(InputError, match="depths"):
         depth_curve(labelled, search, [])
+
+
+def test_times_by_depth_are_not_flattered_by_the_prefix_cache(
+    reranker: Reranker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pair that the server has read before costs next to nothing: none is sent twice, and the
+    timed queries are those with enough candidates to fill a depth."""
+    labelled = shipped("support").only(languages="same")
+    search = Search(Bm25(labelled.documents), reranker)
+    sent: list[tuple[str, int]] = []
+    rank = Reranker.rank
+
+    def noted(self: Reranker, query: str, documents: list[str], *more: Any, **named: Any) -> Any:
+        sent.append((query, len(documents)))
+        return rank(self, query, documents, *more, **named)
+
+    monkeypatch.setattr(Reranker, "rank", noted)
+    points = depth_curve(labelled, search, [1, 3], timed_queries=1)
+    assert len({query for query, _ in sent}) == len(sent), f"a query was sent twice: {sent}"
+    timed = [count for _, count in sent[len(labelled.queries) :]]
+    assert timed == [1, 3, 1, 3], "one warm-up, then one query at each depth in turn"
+    assert all(point.rerank_ms > 0 for point in points)
 
 
 def test_exercises_accept_the_right_number_only() -> None:
