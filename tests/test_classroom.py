@@ -45,6 +45,20 @@ def test_every_seat_gets_a_key_that_nobody_else_can_read(tmp_path: Path) -> None
     assert seats_of(folder) == keys
 
 
+def test_the_chinese_page_finds_the_trial(server: Server, tmp_path: Path) -> None:
+    """It lies one folder deeper than the English page, with the same code."""
+    chinese = SCRIPT.parent.parent / "notebooks" / "zh-CN"
+    page = json.loads((chinese / "index.ipynb").read_text(encoding="utf-8"))
+    code = {cell["id"]: "".join(cell["source"]) for cell in page["cells"]}
+    cells = tmp_path / "cells.py"
+    cells.write_text(f"{code['launch']}\n{code['try']}\n", encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, str(cells)], cwd=chinese, capture_output=True, text=True, timeout=300,
+        env=os.environ | {"PYTHONPATH": str(SCRIPT.parent.parent)},
+    )  # fmt: skip
+    assert done.stdout == "30 rankings answered, 0 errors\n", done.stderr
+
+
 def test_thirty_seats_rank_at_once(server: Server) -> None:
     done = classroom("try", "--seats", "30", "--url", server.url, "--json")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -18,7 +18,7 @@ from processes import cli
 from replayed_tools import RECORDINGS, nvml, put_nvidia_smi_on_path
 
 from rerank_kit import machine, models
-from rerank_kit.machine import detection, host, network, nvidia_smi
+from rerank_kit.machine import compiler, detection, host, network, nvidia_smi
 from rerank_kit.machine import findings as lines
 from rerank_kit.machine import gpu as graphics
 from rerank_kit.registry import ServerRecord
@@ -333,6 +333,47 @@ def test_a_model_on_the_disk_needs_no_hub(
     assert found.status == "ok" and "0.6B" in found.detail
 
 
+# --- the compiler -------------------------------------------------------------------------------
+
+
+def a_command(name: str, folder: Path) -> None:
+    (folder / name).write_text("#!/bin/sh\n")
+    (folder / name).chmod(0o755)
+
+
+def test_a_missing_compiler_is_found_before_the_first_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_nvml: None
+) -> None:
+    """A slim image: the server would load the whole model, and only then say so."""
+    monkeypatch.setenv("PATH", str(put_nvidia_smi_on_path("t4", tmp_path)))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.delenv("CC", raising=False)
+    [found] = [one for one in machine.report("gpu") if one.id == "compiler"]
+    assert found.status == "fix" and "no C compiler" in found.detail
+    assert found.fix.startswith("sudo apt-get install -y build-essential")
+    assert "compiler" not in [one.id for one in machine.report("remote")]
+    a_command("clang", tmp_path)
+    monkeypatch.setattr(compiler, "has_python_headers", lambda: True)
+    assert lines.compiler_finding().status == "ok" and "clang" in lines.compiler_finding().detail
+    monkeypatch.setenv("CC", "icx")
+    assert lines.compiler_finding().detail.startswith("CC=icx is not a program")
+
+
+def test_missing_headers_are_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    a_command("gcc", tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr("sysconfig.get_path", lambda name, scheme: str(tmp_path))
+    assert "no Python.h" in lines.compiler_finding().detail
+    (tmp_path / "Python.h").write_text("")
+    assert lines.compiler_finding().status == "ok"
+
+
+def test_without_a_gpu_nothing_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detection, "gpus", lambda: [])
+    assert "compiler" not in [one.id for one in machine.report("practice")]
+
+
 # --- the whole report ---------------------------------------------------------------------------
 
 
@@ -344,7 +385,7 @@ def test_check_is_quick_and_every_fix_says_what_to_do() -> None:
     found = json.loads(done.stdout)["findings"]
     assert [one["id"] for one in found] == [
         "python", "system", "vllm", *(one["id"] for one in found if "gpu" in one["id"]),
-        *(one["id"] for one in found if one["id"] == "driver"),
+        *(one["id"] for one in found if one["id"] in ("driver", "compiler")),
         "memory", "shared_memory", "disk", "ports", "hub",
     ]  # fmt: skip
     for one in found:

@@ -64,6 +64,28 @@ def test_links_lead_somewhere(path: Path) -> None:
                 assert not (translation.CHINESE / Path(target).name).exists() or "/" not in target
 
 
+def relative_paths_that_break(source: str) -> list[str]:
+    """Paths with ".." that lead nowhere one folder deeper. Allowed beside the same path without
+    it: then the cell tries both."""
+    nodes = ast.walk(ast.parse(source))
+    texts = {node.value for node in nodes if isinstance(node, ast.Constant)}
+    above = {text for text in texts if isinstance(text, str) and text.startswith("..")}
+    return sorted(text for text in above if text.removeprefix("../") not in texts)
+
+
+def test_a_path_that_breaks_is_found() -> None:
+    """The teacher's page looked for ../scripts, which notebooks/zh-CN does not have."""
+    assert relative_paths_that_break('run("../scripts/try.py")') == ["../scripts/try.py"]
+    assert relative_paths_that_break('places = ("recorded", "../recorded")') == []
+
+
+@pytest.mark.parametrize("path", CATALOGUES, ids=stem)
+def test_no_cell_looks_for_a_file_that_only_the_english_folder_sees(path: Path) -> None:
+    for cell in translation.source_for(path)["cells"]:
+        if cell["cell_type"] == "code":
+            assert relative_paths_that_break(source_of(cell)) == [], cell["id"]
+
+
 @pytest.mark.parametrize(
     ("before", "after", "said"),
     [

@@ -1,8 +1,8 @@
 """What this machine has: GPU and driver, memory, disk, hubs, the installed vLLM. Only looks.
 
 detection.py finds the GPUs (through nvml.py or nvidia_smi.py), gpu.py says what they are and
-can do, host.py the machine around them, orphans.py what is left of killed servers, network.py
-the hubs, findings.py the lines.
+can do, host.py the machine around them, compiler.py what Triton compiles with, orphans.py what is
+left of killed servers, network.py the hubs, findings.py the lines.
 """
 
 from __future__ import annotations

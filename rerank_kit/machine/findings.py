@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rerank_kit import models, registry
-from rerank_kit.machine import detection, host, network, nvidia_smi
+from rerank_kit.machine import compiler, detection, host, network, nvidia_smi
 from rerank_kit.machine import gpu as graphics
 from rerank_kit.machine.gpu import Gpu
 from rerank_kit.machine.orphans import orphans
@@ -53,8 +53,10 @@ def report(profile: str | None = None) -> list[Finding]:
     asking = _in_background(lambda: hubs.extend(_ask_hubs()))  # while the rest is looked at
     found = detection.gpus()
     chosen = _profile(profile, found)
-    findings = [_python(), _system(), _vllm(found), *gpu_findings(found), _memory()]
-    findings += _orphans()
+    findings = [_python(), _system(), _vllm(found), *gpu_findings(found)]
+    if found and chosen != "remote":
+        findings.append(compiler_finding())
+    findings += [_memory(), *_orphans()]
     findings += [_shared_memory(len(found)), _disk(), _ports()]
     asking.join(network.PROBE_SECONDS + 0.5)
     findings.append(hub_finding(list(hubs), chosen))
@@ -212,6 +214,20 @@ def _smi_complaint() -> str:
         return "nvidia-smi does not answer"
     words = " ".join((done.stdout + " " + done.stderr).split())
     return words[:120] or f"nvidia-smi ended with {done.returncode}"
+
+
+def compiler_finding() -> Finding:
+    """On a GPU Triton compiles a small program at the first start; slim images cannot."""
+    name, needs = compiler.c_compiler(), "a server on the GPU compiles at its first start"
+    if name is None:
+        named = os.environ.get("CC")
+        detail = f"CC={named} is not a program here" if named is not None else "no C compiler"
+        fix = "unset CC" if named is not None else compiler.INSTALL
+        return Finding("compiler", "fix", f"{detail}: {needs}", fix)
+    if not compiler.has_python_headers():
+        detail = f"a C compiler ({name}), but no Python.h: {needs}"
+        return Finding("compiler", "fix", detail, compiler.INSTALL)
+    return Finding("compiler", "ok", f"a C compiler ({name}) and Python's headers, for Triton")
 
 
 def _memory() -> Finding:
