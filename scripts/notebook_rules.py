@@ -97,6 +97,10 @@ def _output_problems(cell: dict[str, Any]) -> Iterator[str]:
             yield "stores a warning (stderr)"
         if WIDGET_VIEW in output.get("data", {}):
             yield "stores a widget view, which cannot be shown without its state"
+        data = output.get("data", {})
+        plain = "".join(data.get("text/plain", ""))
+        if "image/png" not in data and re.search(r"<\w+ size \d+x\d+ with \d+ Axes", plain):
+            yield "shows the name of a figure, and no picture"
         for text in _texts(output):
             for line in text.splitlines():
                 if "recorded on" in line:  # a real GPU's numbers carry their date

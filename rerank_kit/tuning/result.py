@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,9 +123,18 @@ class Tuned:
             raise SetupError(
                 "A plot needs matplotlib.", hint='pip install "rerank-kit[notebooks]"'
             ) from None
+
+        class Picture(Figure):
+            """A notebook shows it without pyplot, too."""
+
+            def _repr_png_(self) -> bytes:
+                with io.BytesIO() as file:
+                    self.savefig(file, format="png")
+                    return file.getvalue()
+
         tried = [step for step in self.steps if step.trial is not None and not step.trial.failed]
         size = (7, 0.9 + 0.35 * len(tried))
-        figure = Figure(figsize=size, layout="constrained", facecolor="white")
+        figure = Picture(figsize=size, layout="constrained", facecolor="white")
         axes = figure.subplots()
         names = [f"{place}. {step.setting}" for place, step in enumerate(tried)]
         speeds = [step.trial.pairs_per_second for step in tried if step.trial is not None]
