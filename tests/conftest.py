@@ -42,6 +42,14 @@ def reranker(server: Server) -> Reranker:
     return server.reranker()
 
 
+@pytest.fixture
+def rank(reranker: Reranker) -> object:
+    """The Rank panel, without a browser."""
+    from rerank_kit import panels
+
+    return panels.rank(reranker)
+
+
 @pytest.fixture(scope="session")
 def oracle() -> object:
     """The official recipe, run with transformers in float32 on the practice model."""

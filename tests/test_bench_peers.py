@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from bench_peers import best_of, convert, table, worker_texts, workload_of
+from bench_peers import best_of, table, worker_texts, workload_of
 from official_recipe import OfficialRecipe
+from peers_models import convert
 
 from rerank_kit import models, prompt
 from rerank_kit.tuning.texts import LocalTokenizer

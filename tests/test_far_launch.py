@@ -72,6 +72,19 @@ def said_until(child: subprocess.Popen[str], word: str) -> list[str]:
     raise AssertionError("\n".join(lines))
 
 
+def said_until_it_starts(child: subprocess.Popen[str], there: Path) -> list[str]:
+    """The same, until the server's process is there."""
+    said = said_until(child, "there: ")
+    wait_until(lambda: child.poll() is not None or vllm_processes(there / "state"), 120)
+    return said
+
+
+def break_the_line(login_server: psutil.Process) -> None:
+    """The login server stays, its logins end."""
+    for one in login_server.children(recursive=False):
+        one.kill()
+
+
 @needs_sshd
 @pytest.mark.full
 @pytest.mark.timeout(900)
@@ -81,11 +94,9 @@ def test_a_server_is_launched_used_left_and_stopped_on_the_other_machine(
     port = machine.free_port()
     with sshd(keys, port, settings=its_state(there)) as login_server:
         with launch_on(keys, port, there) as child:
-            said = said_until(child, "there: ")
+            said = said_until_it_starts(child, there)
             # The line breaks while the server starts: it goes on there, and we log in again.
-            wait_until(lambda: vllm_processes(there / "state"), 120)
-            for one in login_server.children(recursive=False):
-                one.kill()
+            break_the_line(login_server)
             said += said_until(child, "export RERANK_URL=")
             assert any("The start there goes on" in line for line in said)
             assert any("there: " in line and "%" in line for line in said)  # its progress
@@ -130,8 +141,7 @@ def test_a_server_is_launched_used_left_and_stopped_on_the_other_machine(
 def test_ctrl_c_during_the_start_ends_it_there_too(keys: Path, there: Path) -> None:
     port = machine.free_port()
     with sshd(keys, port, settings=its_state(there)), launch_on(keys, port, there) as child:
-        said_until(child, "there: ")
-        wait_until(lambda: child.poll() is not None or vllm_processes(there / "state"), 120)
+        said_until_it_starts(child, there)
         child.send_signal(signal.SIGINT)
         _, said = child.communicate(timeout=120)
         assert child.returncode == 130, said
@@ -146,10 +156,8 @@ def test_ctrl_c_after_the_line_broke_ends_the_start_there_too(keys: Path, there:
     port = machine.free_port()
     with sshd(keys, port, settings=its_state(there)) as login_server:
         with launch_on(keys, port, there) as child:
-            said_until(child, "there: ")
-            wait_until(lambda: child.poll() is not None or vllm_processes(there / "state"), 120)
-            for one in login_server.children(recursive=False):
-                one.kill()
+            said_until_it_starts(child, there)
+            break_the_line(login_server)
             said_until(child, "The start there goes on")
             said_until(child, "there: ")
             child.send_signal(signal.SIGINT)
@@ -167,8 +175,7 @@ def test_ctrl_c_while_the_line_is_broken_says_what_goes_on(keys: Path, there: Pa
         sshd(keys, port, settings=its_state(there)) as login_server,
         launch_on(keys, port, there) as child,
     ):
-        said_until(child, "there: ")
-        wait_until(lambda: child.poll() is not None or vllm_processes(there / "state"), 120)
+        said_until_it_starts(child, there)
         logins = login_server.children(recursive=False)
         login_server.kill()
         for one in logins:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from panel_hands import press
 from processes import clean, wait_until
 
 from rerank_kit import panels, registry
@@ -27,11 +28,6 @@ from rerank_kit.panels.views import language
 @pytest.fixture
 def tune(own_state: Path) -> Any:
     return panels.tune("practice")
-
-
-def press(panel: Any, button: Any, seconds: float = 240.0) -> None:
-    button.click()
-    panel.model.join(seconds)
 
 
 def test_untouched_it_is_the_commands_own_search(tune: Any) -> None:
@@ -77,7 +73,7 @@ def test_what_is_chosen_is_what_is_searched(tune: Any) -> None:
 )  # fmt: skip
 def test_a_wrong_choice_is_a_sentence_and_starts_nothing(tune: Any, wrong: Any, said: str) -> None:
     wrong(tune)
-    press(tune, tune.start)
+    press(tune, tune.start, 240)
     assert said in tune.status.value and registry.living() == []
     assert not tune.start.disabled and tune.stop.disabled
 
@@ -150,7 +146,7 @@ def test_stopped_it_leaves_no_server_and_goes_on_where_it_stopped(
     tune.start.click()
     wait_until(lambda: "Start 1 of 1 at most" in tune.state.value, 240)
     assert tune.start.disabled and not tune.model.start()
-    press(tune, tune.stop)
+    press(tune, tune.stop, 240)
     assert "Stopped." in tune.state.value and tune.model.problem is None
     assert clean(own_state)
 
@@ -159,7 +155,7 @@ def test_stopped_it_leaves_no_server_and_goes_on_where_it_stopped(
     assert [one.verdict for one in tune.model.steps] == ["start", "skipped"]
     assert "1 starts were allowed" in tune.steps.value
 
-    press(tune, tune.start)  # the first result is there already
+    press(tune, tune.start, 240)  # the first result is there already
     assert tune.model.found.remembered >= 1 and clean(own_state)
     assert "Settings to paste" in tune.result.value
 

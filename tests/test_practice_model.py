@@ -25,7 +25,7 @@ CLEARLY_BETTER = 4 * CHANCE
 RAW_TOKENIZER = tokenizers.Tokenizer.from_file(str(MODEL / "tokenizer.json"))
 sys.path.insert(0, str(REPOSITORY / "scripts"))
 
-from practice_model import evaluation, prompt, sources, texts  # noqa: E402
+from practice_model import archives, evaluation, prompt, texts  # noqa: E402
 from practice_model import tokenizer as tokenizer_module  # noqa: E402
 
 
@@ -208,14 +208,14 @@ def test_card_names_every_source_file(card):
     for path in texts.DATA_FOLDER.rglob("*"):
         if path.is_file():
             assert path.relative_to(texts.DATA_FOLDER).as_posix() in card
-    for archive in sources.ARCHIVES:
+    for archive in archives.ARCHIVES:
         assert archive.file_name in card
         assert archive.version in card
 
 
 def test_notice_holds_every_licence():
     notice = (MODEL / "NOTICE").read_text(encoding="utf-8")
-    for archive in sources.ARCHIVES:
+    for archive in archives.ARCHIVES:
         assert f"{archive.project} {archive.version}" in notice
 
 

@@ -16,7 +16,7 @@ import tokenizers
 import torch
 import transformers
 
-from . import evaluation, sources
+from . import archives, evaluation
 from .texts import DATA_FOLDER, Texts
 from .training import Plan
 
@@ -161,7 +161,7 @@ def own_files_table() -> str:
 def third_party_table(counts: dict[str, dict[str, int]]) -> str:
     """Every third-party source with version, licence and what was used of it."""
     rows = []
-    for archive in sources.ARCHIVES:
+    for archive in archives.ARCHIVES:
         used = ", ".join(f"{n} {kind}" for kind, n in counts.get(archive.project, {}).items())
         rows.append([archive.project, archive.version, archive.licence, archive.file_name, used])
     cldr = ", ".join(f"{n} {kind}" for kind, n in counts.get("Unicode CLDR", {}).items())
@@ -260,8 +260,8 @@ def notice_text() -> str:
         "docstrings of the following works. Their text is not contained in the model's files as\n"
         "such; their notices are given here all the same.\n"
     ]
-    for archive in sources.ARCHIVES:
-        with zipfile.ZipFile(sources.fetch(archive)) as zipped:
+    for archive in archives.ARCHIVES:
+        with zipfile.ZipFile(archives.fetch(archive)) as zipped:
             text = zipped.read(archive.licence_file).decode("utf-8").strip()
         parts.append(f"{'=' * 78}\n{archive.project} {archive.version}\n\n{text}\n")
     parts.append(f"{'=' * 78}\nUnicode CLDR, through Babel and emoji\n\n{unicode_licence()}\n")
