@@ -146,6 +146,8 @@ def _code_problems(cell: dict[str, Any]) -> Iterator[str]:
     )
     if "NBVAL_" in source_of(cell):
         yield "uses an nbval comment: use a tag"
+    if re.search(r"\bdel os\.environ|\bos\.environ\.pop\(", source_of(cell)):
+        yield "takes a variable of the reader's own away: keep it, and put it back"
     try:
         ast.parse(source_of(cell))
     except SyntaxError:

@@ -154,6 +154,7 @@ FAULTS = {
     "magic": (_set(2, "source", "%time x = 1"), "not plain Python"),
     "shell": (_set(2, "source", "!vllm serve x &"), "not plain Python"),
     "empty code": (_set(2, "source", " "), "is empty"),
+    "variable taken away": (_set(2, "source", "del os.environ['RERANK_API_KEY']"), "put it back"),
     "nbval comment": (_set(2, "source", "# NBVAL_SKIP\nx = 1"), "nbval comment"),
     "long prose": (_set(3, "source", "word " * 80), "80 words"),
     "long Chinese prose": (_set(3, "source", "汉字" * 80), "80 words"),

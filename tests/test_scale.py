@@ -68,6 +68,8 @@ def test_gpus_are_shared_only_when_they_must_be(
     assert made.flags() == flags
     assert len(made.commands()) == made.copies
     assert made.gpus_per_copy * made.copies <= gpus
+    launches = [line for line in str(made).splitlines() if "rerank-kit launch" in line]
+    assert all("rerank-kit launch --profile gpu --model" in line for line in launches)
 
 
 def test_what_fits_on_no_number_of_cards_is_said() -> None:

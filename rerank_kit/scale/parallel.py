@@ -58,7 +58,7 @@ class Arrangement:
             f"{'copy' if self.copies == 1 else 'copies'}",
         ]
         if self.flags():
-            lines.append(f"one server:   rerank-kit launch --model {self.model} -- "
+            lines.append(f"one server:   rerank-kit launch --profile gpu --model {self.model} -- "
                          f"{' '.join(self.flags())}")  # fmt: skip
         if self.copies > 1:
             lines.append("or one server a copy, behind a router:")
@@ -69,9 +69,10 @@ class Arrangement:
 def arrange(model: str, card: str, gpus: int, *, max_model_len: int | None = None) -> Arrangement:
     """The fewest GPUs that hold a copy, and as many copies as the machine has room for.
 
-    Copies beat shared copies: a model that fits one card gains nothing from a second one but
-    talk between the two. The weights of a shared copy are divided, the rest is counted whole (an
-    upper bound; predicted, not measured). Raises InputError when no number of these GPUs holds it.
+    Copies beat shared copies: sharing a model that fits one card may shorten a single request, but
+    two copies get more done, as they need not talk to each other. The weights of a shared copy are
+    divided, the rest is counted whole (an upper bound; predicted, not measured). Raises InputError
+    when no number of these GPUs holds it.
 
     >>> arrange("0.6B", "T4", 4).flags()
     ['--data-parallel-size', '4']
