@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import html
+import itertools
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sentences_in_code import Source, error_names
 
-from rerank_kit import Reranker, Server, panels
+import rerank_kit
+from rerank_kit import Reranker, Server, doctor, errors, panels, versions
+from rerank_kit.doctor import findings, known_bugs
 from rerank_kit.errors import InputError
 from rerank_kit.server import signatures
 from rerank_kit.server.diagnosis import diagnose
@@ -16,6 +21,7 @@ from rerank_kit.server.diagnosis import diagnose
 pytest.importorskip("ipywidgets")
 from rerank_kit.panels.logic.steps import STEPS
 from rerank_kit.panels.views import language
+from rerank_kit.panels.views.doctor import _finding_html
 
 LOGS = Path(__file__).parent / "logs"
 #: Names are the same in every language: products, flags, formats, our own identifiers.
@@ -202,3 +208,107 @@ def test_a_failure_is_told_in_chinese(own_state: Path) -> None:
     assert "KV 缓存的内存不够" in shown and "它需要" in shown
     assert "kv_cache_too_small" in shown and "--kv-cache-memory-bytes" in shown
     assert english(panel) == []
+
+
+#: Words that are the same in every language: commands, flags, settings, paths, code.
+CODE = re.compile(
+    r"`[^`]*`|https?://\S+|\"[^\"]*\"|\brerank-kit [a-z]+|\bbash \S+|\bpip install\b|\bSSH\b|"
+    r"--?[\w-]+|\S*[/_=|<>]\S*"
+)
+
+
+def half_english(shown: str) -> bool:
+    """Whether three English words in a row are left in a text that is shown in Chinese."""
+    words = CODE.sub(" | ", shown)
+    return bool(re.search(r"[A-Za-z']{2,} [A-Za-z']{2,} [A-Za-z']{2,}", words))
+
+
+def of_our_own(text: str) -> bool:
+    return bool(re.search(r"[A-Za-z]{3}", CODE.sub(" ", text)))
+
+
+def test_every_finding_of_the_doctor_is_told_in_chinese() -> None:
+    """Read out of the doctor's source, as the panel shows it. On failure: doctor_zh_CN.po."""
+    missing, seen = [], 0
+    for path in sorted(Path(doctor.__file__).parent.glob("*.py")):
+        source = Source(path, {"LAUNCH_FIX": findings.LAUNCH_FIX})
+        for call in source.calls("Finding"):
+            for status in source.argument(call, 1, "status"):
+                texts = [source.argument(call, at, name) for at, name in
+                         ((2, "detail"), (3, "cost"), (4, "fix"))]  # fmt: skip
+                for detail, cost, fix in itertools.product(*texts):
+                    one = findings.Finding("x", status, detail, cost, fix)
+                    pieces = language._Pieces(language.translated)
+                    pieces.feed(_finding_html(one))
+                    shown = re.sub("<[^>]+>", "", html.unescape("".join(pieces.out)))
+                    seen += 1
+                    same = of_our_own(detail) and language.translated(detail) == detail
+                    if same or half_english(shown):
+                        missing.append(shown)
+    assert seen > 80, "the search in the doctor's source finds nothing: it is broken"
+    assert missing == []
+
+
+def test_every_known_bug_is_told_in_chinese() -> None:
+    """For every release that the kit has facts of, and older ones."""
+    versions_known = [row.version for row in versions.table()] + ["0.8.0", "0.9.1", "0.10.2"]
+    bad = [found for found in versions_known if known_bugs.bugs_of(found)]
+    assert len(bad) > 3
+    for found in bad:
+        bugs = known_bugs.bugs_of(found)
+        detail = f"vLLM {found}: {'; '.join(bug.effect for bug in bugs)}"
+        fix = f"{bugs[0].cure}  ({', '.join(dict.fromkeys(bug.source for bug in bugs))})"
+        for text in (detail, fix):
+            shown = language.translated(text)
+            assert has_chinese(shown) and not half_english(shown), (found, shown)
+
+
+def has_chinese(text: str) -> bool:
+    return bool(re.search(r"[\u4e00-\u9fff]", text))
+
+
+#: The files whose errors a person can provoke in a panel.
+PROVOKED = (
+    "errors.py", "models.py", "registry.py", "panels/logic", "client/http_errors.py",
+    "client/transport.py", "client/connections.py", "client/documents.py", "client/dialect.py",
+    "client/jobs.py", "client/assembly.py", "client/tokenizer.py", "client/cutting.py",
+    "client/engines", "doctor/patient.py", "search/judge.py", "search/needs.py",
+    "search/proposals.py", "search/documents.py", "money/guard_control.py", "money/limits.py",
+    "money/meter.py", "tuning/knobs.py", "tuning/limit.py", "tuning/load.py", "tuning/search.py",
+    "tuning/texts.py", "tuning/workload.py", "memory/devices.py", "memory/planning.py",
+    "server/lifecycle.py", "server/live.py", "server/ports.py", "server/profiles.py",
+    "server/readiness.py", "server/waiting.py",
+)  # fmt: skip
+#: Only a program that calls the function itself meets these.
+ONLY_IN_CODE = re.compile(
+    r".*exists already\.|go on with it: Judging.*|propose_queries.*|a grade is 1 to 5.*|"
+    r".*is no result of .* in this session\.|.*is no engine that this client knows\.|one of .*|"
+    r"This server does not read a finished prompt.*|leave out engine=.*|kill 7"
+)
+
+
+def english_of(texts: list[str]) -> list[str]:
+    """Those that a Chinese reader would find in English, whole or in part."""
+    return [
+        text
+        for text in texts
+        if of_our_own(text) and not ONLY_IN_CODE.fullmatch(text)
+        and (half_english(language.translated(text)) or not has_chinese(language.translated(text)))
+    ]  # fmt: skip
+
+
+def test_every_error_of_a_panel_is_told_in_chinese() -> None:
+    """What it says and what to try, read out of the source. On failure: errors_zh_CN.po."""
+    root, missing, seen = Path(rerank_kit.__file__).parent, {}, 0
+    for name in PROVOKED:
+        place = root / name
+        for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+            source = Source(path)
+            for call in source.calls(*error_names(errors)):
+                texts = source.argument(call, 0, "message") + source.argument(call, 9, "hint")
+                missing |= {text: f"{path.name}:{call.lineno}" for text in english_of(texts)}
+                seen += len(texts)
+            for call in source.calls("_failure"):  # server/waiting.py makes the error there
+                missing |= dict.fromkeys(english_of(source.argument(call, 1, "message")), path.name)
+    assert seen > 200, "the search in the source finds nothing: it is broken"
+    assert missing == {}

@@ -103,5 +103,5 @@ def verdict_html(made: Verdict) -> str:
     return (
         f'<div class="rk-card {look}" role="status"><b>{frame.escape(made.headline())}.</b></div>'
         f"{frame.table(['', ''], rows, (), 'verdict')}"
-        f"<h3>What to try next</h3><ol>{steps}</ol><p class='rk-links'>{link}</p>"
+        f"<h3>What to try next</h3><ol class='rk-ours'>{steps}</ol><p class='rk-links'>{link}</p>"
     )

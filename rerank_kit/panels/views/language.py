@@ -25,16 +25,24 @@ LANGUAGES = {"en": "English", "zh": "中文"}
 _TRAITS = ("description", "tooltip", "placeholder", "_options_labels")
 #: Where our own words stand in HTML; everything else may be the user's.
 _OUR_TAGS = {"h2", "h3", "th"}
-_OUR_CLASSES = {"rk-soft", "rk-status", "rk-ours", "rk-card", "rk-links", "rk-legend"}
+_OUR_CLASSES = {
+    "rk-soft", "rk-status", "rk-ours", "rk-card", "rk-links", "rk-legend", "rk-problem",
+}  # fmt: skip
 _THEIR_TAGS = {"code", "pre", "td"}
 _THEIR_CLASS = "rk-theirs"  # a heading that is the user's query
 #: The places in a message where words of ours stand; what fills the others is left as it is.
-_OUR_PARTS = {"purpose", "verdict", "why", "said", "stage", "doing", "what", "begin", "title"}
+_OUR_PARTS = {
+    "purpose", "verdict", "why", "said", "stage", "doing", "what", "begin", "title", "source",
+}  # fmt: skip
+#: One file for each concern.
+_FILES = (
+    "failures_zh_CN.po", "doctor_zh_CN.po", "errors_zh_CN.po", "verdict_zh_CN.po", "zh_CN.po",
+)  # fmt: skip
 _SENTENCES = re.compile(r"(?<=\.) (?=[A-Z0-9`]|vLLM)")
 #: Tables in which every word is ours (their aria-label).
 _OUR_TABLES = {
     "memory term by term", "all models on this device", "money so far", "settings tried",
-    "what each step cost",
+    "what each step cost", "verdict",
 }  # fmt: skip
 
 
@@ -106,7 +114,7 @@ def translated(text: str) -> str:
     if not re.search(r"[A-Za-z]", core):
         return text
     exact, patterns = _catalogue()
-    found = exact.get(core) or _sentence_by_sentence(core)
+    found = exact.get(core) or _sentence_by_sentence(core) or _clause_by_clause(core)
     if found is None:
         for pattern, chinese in patterns:
             match = pattern.fullmatch(core)
@@ -130,6 +138,16 @@ def _sentence_by_sentence(text: str) -> str | None:
     return None if any(map(str.__eq__, found, sentences)) else "".join(found)
 
 
+def _clause_by_clause(text: str) -> str | None:
+    """The Chinese of known clauses with semicolons between them; None unless all are known. (The
+    doctor puts the ends of its advice together.)"""
+    clauses = text.split("; ")
+    if len(clauses) < 2:
+        return None
+    found = [translated(one) for one in clauses]
+    return None if any(map(str.__eq__, found, clauses)) else "；".join(found)
+
+
 def _is_html(widget: Any) -> bool:
     return widget._model_name == "HTMLModel" and not widget.value.startswith("<style")
 
@@ -150,7 +168,7 @@ def _catalogue() -> tuple[dict[str, str], list[tuple[re.Pattern[str], str]]]:
     from babel.messages.pofile import read_po
 
     messages: dict[str, str] = {}
-    for name in ("failures_zh_CN.po", "zh_CN.po"):
+    for name in _FILES:
         with (files("rerank_kit.panels.views") / name).open("rb") as file:
             found = read_po(file)
         messages |= {str(one.id): str(one.string) for one in found if one.id and one.string}
