@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import base64
 import html
 import itertools
 import re
@@ -17,11 +19,15 @@ from rerank_kit.doctor import findings, known_bugs
 from rerank_kit.errors import InputError
 from rerank_kit.server import signatures
 from rerank_kit.server.diagnosis import diagnose
+from rerank_kit.server.settings import RESERVED_FLAGS
 
 pytest.importorskip("ipywidgets")
 from rerank_kit.panels.logic.steps import STEPS
 from rerank_kit.panels.views import language
 from rerank_kit.panels.views.doctor import _finding_html
+from rerank_kit.panels.views.judge import verdict_html
+from rerank_kit.search.measures import Difference
+from rerank_kit.search.verdict import Verdict
 
 LOGS = Path(__file__).parent / "logs"
 #: Names are the same in every language: products, flags, formats, our own identifiers.
@@ -213,22 +219,23 @@ def test_a_failure_is_told_in_chinese(own_state: Path) -> None:
 #: Words that are the same in every language: commands, flags, settings, paths, code.
 CODE = re.compile(
     r"`[^`]*`|https?://\S+|\"[^\"]*\"|\brerank-kit [a-z]+|\bbash \S+|\bpip install\b|\bSSH\b|"
-    r"--?[\w-]+|\S*[/_=|<>]\S*"
+    r"(?<!\w)--?[\w-]+|\S*[/_=|<>]\S*"
 )
 
 
 def half_english(shown: str) -> bool:
     """Whether three English words in a row are left in a text that is shown in Chinese."""
     words = CODE.sub(" | ", shown)
-    return bool(re.search(r"[A-Za-z']{2,} [A-Za-z']{2,} [A-Za-z']{2,}", words))
+    return bool(re.search(r"[A-Za-z']{2,}[,:;]? [A-Za-z']{2,}[,:;]? [A-Za-z']{2,}", words))
 
 
 def of_our_own(text: str) -> bool:
     return bool(re.search(r"[A-Za-z]{3}", CODE.sub(" ", text)))
 
 
-def test_every_finding_of_the_doctor_is_told_in_chinese() -> None:
-    """Read out of the doctor's source, as the panel shows it. On failure: doctor_zh_CN.po."""
+def untold_findings() -> tuple[list[str], int]:
+    """What the Doctor panel can show, as a Chinese reader sees it: those with English in them,
+    and how many there are in all. Read out of the doctor's source."""
     missing, seen = [], 0
     for path in sorted(Path(doctor.__file__).parent.glob("*.py")):
         source = Source(path, {"LAUNCH_FIX": findings.LAUNCH_FIX})
@@ -242,11 +249,45 @@ def test_every_finding_of_the_doctor_is_told_in_chinese() -> None:
                     pieces.feed(_finding_html(one))
                     shown = re.sub("<[^>]+>", "", html.unescape("".join(pieces.out)))
                     seen += 1
-                    same = of_our_own(detail) and language.translated(detail) == detail
-                    if same or half_english(shown):
+                    parts = filter(of_our_own, (detail, cost, fix))
+                    if half_english(shown) or any(language.translated(p) == p for p in parts):
                         missing.append(shown)
+    return missing, seen
+
+
+def test_every_finding_of_the_doctor_is_told_in_chinese() -> None:
+    """On failure: add the words to doctor_zh_CN.po."""
+    missing, seen = untold_findings()
     assert seen > 80, "the search in the doctor's source finds nothing: it is broken"
     assert missing == []
+
+
+@pytest.mark.parametrize(
+    "english",
+    [
+        "every path answers to strangers: there is no key",
+        "yes and no are swapped: a right answer scores {score}, a wrong one {other}",
+        "the ranking is the order you sent",
+        "see its log",
+        "--chat-template with rerank_kit's template",
+    ],
+)
+def test_a_finding_without_chinese_is_noticed(
+    english: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forget(monkeypatch, english)
+    missing, _ = untold_findings()
+    assert len(missing) >= 1
+
+
+def forget(monkeypatch: pytest.MonkeyPatch, english: str) -> None:
+    """As if the catalogue had no Chinese for this message."""
+    exact, patterns = language._catalogue()
+    gone = language._pattern(english).pattern
+    less = {key: value for key, value in exact.items() if key != english}
+    fewer = [one for one in patterns if one[0].pattern != gone]
+    assert len(less) + len(fewer) == len(exact) + len(patterns) - 1
+    monkeypatch.setattr(language, "_catalogue", lambda: (less, fewer))
 
 
 def test_every_known_bug_is_told_in_chinese() -> None:
@@ -297,8 +338,9 @@ def english_of(texts: list[str]) -> list[str]:
     ]  # fmt: skip
 
 
-def test_every_error_of_a_panel_is_told_in_chinese() -> None:
-    """What it says and what to try, read out of the source. On failure: errors_zh_CN.po."""
+def untold_errors() -> tuple[dict[str, str], int]:
+    """What an error says and what to try, where a Chinese reader finds English in it (text: where
+    it is raised), and how many texts there are. Read out of the source."""
     root, missing, seen = Path(rerank_kit.__file__).parent, {}, 0
     for name in PROVOKED:
         place = root / name
@@ -310,5 +352,107 @@ def test_every_error_of_a_panel_is_told_in_chinese() -> None:
                 seen += len(texts)
             for call in source.calls("_failure"):  # server/waiting.py makes the error there
                 missing |= dict.fromkeys(english_of(source.argument(call, 1, "message")), path.name)
+    return missing, seen
+
+
+def test_every_error_of_a_panel_is_told_in_chinese() -> None:
+    """On failure: add the words to errors_zh_CN.po."""
+    missing, seen = untold_errors()
     assert seen > 200, "the search in the source finds nothing: it is broken"
     assert missing == {}
+
+
+@pytest.mark.parametrize(
+    "english",
+    [
+        "No server is running here yet.",
+        "{url} refuses the key.",
+        "check the path",
+        "The server ended before it was ready.",
+    ],
+)
+def test_an_error_without_chinese_is_noticed(english: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    forget(monkeypatch, english)
+    missing, _ = untold_errors()
+    assert any(language._pattern(english).fullmatch(one) for one in missing)
+
+
+@pytest.mark.parametrize(
+    ("name", "call", "place"),
+    [
+        ("client/assembly.py", "append", 0),
+        ("memory/advice.py", "append", 0),
+        ("search/documents.py", "append", 0),
+        ("search/labelled.py", "append", 0),
+        ("search/verdict.py", "append", 0),
+        ("server/server.py", "StopReport", 2),
+    ],
+)
+def test_every_note_is_told_in_chinese(name: str, call: str, place: int) -> None:
+    """On failure: add the words to errors_zh_CN.po, those of the verdict to verdict_zh_CN.po."""
+    source = Source(Path(rerank_kit.__file__).parent / name)
+    texts = [one for each in source.calls(call) for one in source.argument(each, place, "")]
+    if call == "StopReport":  # the panel makes a sentence of it
+        texts = [f"{one[:1].upper()}{one[1:]}." for one in texts if one != "7"]
+    assert len([one for one in texts if of_our_own(one)]) >= 1, "nothing is found: it is broken"
+    assert english_of(texts) == []
+
+
+def test_reserved_flags_and_profiles_are_told_in_chinese() -> None:
+    source = Source(Path(rerank_kit.__file__).parent / "server/profiles.py")
+    chosen = source.functions["choose_profile"][0]
+    whys = [
+        text
+        for one in ast.walk(chosen)
+        if isinstance(one, ast.Return) and isinstance(one.value, ast.Tuple)
+        for text in source.texts(one.value.elts[1])
+    ]
+    assert len(whys) == 4
+    assert english_of([*whys, *RESERVED_FLAGS.values()]) == []
+
+
+#: The measured difference behind each verdict.
+VERDICTS = {
+    "better": Difference(0.5, 0.61, 0.02, 0.2, 0.01, 0.09, 40),
+    "worse": Difference(0.5, 0.39, -0.2, -0.02, 0.01, 0.09, 40),
+    "no difference shown": Difference(0.5, 0.52, -0.1, 0.14, 0.6, 0.09, 40),
+    "too few queries": Difference(0.5, 0.61, 0.02, 0.2, 0.01, 0.0, 2),
+}
+
+
+@pytest.mark.parametrize("sure", VERDICTS)
+@pytest.mark.parametrize("minutes", [0.5, 12.0])
+def test_the_verdict_is_told_in_chinese(sure: str, minutes: float) -> None:
+    made = a_verdict(sure, minutes)
+    assert made.difference.verdict == sure
+    pieces = language._Pieces(language.translated)
+    pieces.feed(verdict_html(made, "zh"))
+    shown = "".join(pieces.out)
+    link = re.search('base64,([^"]+)', shown)
+    assert link is not None
+    page = base64.b64decode(link[1]).decode()
+    for text in (shown, page.split("</style>")[1]):
+        english = [one for one in re.split("<[^>]+>", html.unescape(text)) if half_english(one)]
+        assert english == []
+        assert "接下来可以试什么" in text and "打分" in text and "每个查询用时" in text
+    assert '<html lang="zh-CN">' in page and "<title>重排序在这里有用吗？</title>" in page
+    assert "<td>Money</td>" in re.sub(' class="[^"]*"', "", page), "a query of the user's"
+
+
+def test_the_saved_verdict_is_english_in_english() -> None:
+    made = a_verdict("better")
+    link = re.search('base64,([^"]+)', verdict_html(made))
+    assert link is not None
+    assert base64.b64decode(link[1]).decode() == made.html_page()
+
+
+def a_verdict(sure: str, minutes: float = 3.0) -> Verdict:
+    """One whose every next step is to be said."""
+    facts = {
+        "before": "BM25", "after": "BM25 + rerank", "model": "practice", "depth": "30",
+        "documents": "90", "candidates": "30",
+    }  # fmt: skip
+    return Verdict(
+        VERDICTS[sure], 12, 5, facts, {"recall": 1.2, "rerank": 2400.0}, {"0.6B": "RTX 3090"},
+        432.0, "CNY", 8.0, (("Money", 0.2, 0.9),), 60, minutes,
+    )  # fmt: skip

@@ -12,7 +12,7 @@ from __future__ import annotations
 import html
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cache
 from html.parser import HTMLParser
 from importlib.resources import files
@@ -128,6 +128,16 @@ def translated(text: str) -> str:
     return text if found is None else text.replace(core, found)
 
 
+def page_in(language: str, page: str, theirs: Collection[str] = ()) -> str:
+    """A whole page of ours in a language. theirs: texts of the user that stand in it."""
+    if language == "en":
+        return page
+    pieces = _Pieces(lambda text: text if text.strip() in theirs else translated(text), whole=True)
+    pieces.feed(page)
+    pieces.close()
+    return "".join(pieces.out).replace('<html lang="en">', '<html lang="zh-CN">', 1)
+
+
 def _sentence_by_sentence(text: str) -> str | None:
     """The Chinese of a text of several sentences; None unless every one is known. (A diagnosis
     leaves those out whose numbers the log does not have.)"""
@@ -194,10 +204,11 @@ def _filled_by(name: str) -> str:
 
 
 class _Pieces(HTMLParser):
-    """Reads HTML and writes it again, with our own words replaced."""
+    """Reads HTML and writes it again, with our own words replaced. whole: all words are ours."""
 
-    def __init__(self, replace: Any) -> None:
+    def __init__(self, replace: Any, *, whole: bool = False) -> None:
         super().__init__(convert_charrefs=True)
+        self._whole = whole
         self.out: list[str] = []
         self.ours: list[str] = []
         self._replace = replace
@@ -229,13 +240,21 @@ class _Pieces(HTMLParser):
             if self._open.pop()[0].split(":")[0] == tag:
                 break
 
+    def handle_decl(self, decl: str) -> None:
+        self.out.append(f"<!{decl}>")
+
     def handle_data(self, data: str) -> None:
+        if self.cdata_elem:  # a style sheet
+            self.out.append(data)
+            return
         if data.strip() and self._is_ours():
             self.ours.append(data.strip())
             data = self._replace(data)
         self.out.append(html.escape(data, quote=False))
 
     def _is_ours(self) -> bool:
+        if self._whole:
+            return True
         said = [ours for _, ours in self._open if ours is not None]
         return False not in said and True in said
 
