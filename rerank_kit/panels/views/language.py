@@ -36,7 +36,8 @@ _OUR_PARTS = {
 }  # fmt: skip
 #: One file for each concern.
 _FILES = (
-    "failures_zh_CN.po", "doctor_zh_CN.po", "errors_zh_CN.po", "verdict_zh_CN.po", "zh_CN.po",
+    "causes_zh_CN.po", "failures_zh_CN.po", "doctor_zh_CN.po", "errors_zh_CN.po",
+    "verdict_zh_CN.po", "zh_CN.po",
 )  # fmt: skip
 _SENTENCES = re.compile(r"(?<=\.) (?=[A-Z0-9`]|vLLM)")
 #: Tables in which every word is ours (their aria-label).
