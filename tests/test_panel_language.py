@@ -145,6 +145,14 @@ def test_markup_survives_unchanged() -> None:
     assert "".join(pieces.out).replace("&quot;", '"') == shown.replace("&quot;", '"')
 
 
+def test_a_reader_of_screens_speaks_chinese_too() -> None:
+    panel: Any = panels.memory()
+    panel.language = "zh"
+    assert '<table aria-label="显存逐项">' in panel.terms.value
+    panel.language = "en"
+    assert '<table aria-label="memory term by term">' in panel.terms.value
+
+
 def test_each_viewer_of_the_page_has_a_language_of_their_own() -> None:
     one, other = panels.app(), panels.app()
     one.speak.value = "zh"

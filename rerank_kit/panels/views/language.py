@@ -28,6 +28,8 @@ _OUR_TAGS = {"h2", "h3", "th"}
 _OUR_CLASSES = {
     "rk-soft", "rk-status", "rk-ours", "rk-card", "rk-links", "rk-legend", "rk-problem",
 }  # fmt: skip
+#: Attributes with words, always our own.
+_SPOKEN = {"aria-label", "title"}
 _THEIR_TAGS = {"code", "pre", "td"}
 _THEIR_CLASS = "rk-theirs"  # a heading that is the user's query
 #: The places in a message where words of ours stand; what fills the others is left as it is.
@@ -216,7 +218,7 @@ class _Pieces(HTMLParser):
         self._open: list[tuple[str, bool | None]] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.out.append(self.get_starttag_text() or "")
+        self._write_tag(attrs)
         if tag in ("br", "i", "img"):  # void, or a bar without words
             if tag != "i":
                 return
@@ -233,7 +235,18 @@ class _Pieces(HTMLParser):
         self._open.append((f"table:{label}" if label else tag, ours))
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.out.append(self.get_starttag_text() or "")
+        self._write_tag(attrs)
+
+    def _write_tag(self, attrs: list[tuple[str, str | None]]) -> None:
+        """The tag as it was, with what a reader of screens says in the language."""
+        text = self.get_starttag_text() or ""
+        for name, value in attrs:
+            if name in _SPOKEN and value:
+                self.ours.append(value)
+                before, quote, rest = re.split(f"{name}=(['\"])", text, maxsplit=1)
+                after = rest.partition(quote)[2]
+                text = f"{before}{name}={quote}{html.escape(self._replace(value))}{quote}{after}"
+        self.out.append(text)
 
     def handle_endtag(self, tag: str) -> None:
         self.out.append(f"</{tag}>")
