@@ -13,6 +13,9 @@ import pytest
 
 from rerank_kit import Reranker, Server, panels
 from rerank_kit.errors import InputError
+from rerank_kit.money.guard import what_would_be_done
+from rerank_kit.money.guard_files import GuardState
+from rerank_kit.money.limits import Budget, what_is_due
 from rerank_kit.server.diagnosis import diagnose
 
 pytest.importorskip("ipywidgets")
@@ -276,3 +279,20 @@ def test_the_name_of_a_file_is_not_translated() -> None:
     panel.language = "zh"
     _provoke_file(panel)
     assert "文件：" in panel.file_line.value and ">Money<" in panel.file_line.value
+
+
+def test_the_guard_speaks_chinese(own_state: Path) -> None:
+    """Its messages of a countdown, as it writes them, with a real budget."""
+    budget = Budget(2.5, 10.0, "CNY", on_limit="stop")
+    due = what_is_due(budget, 4 * 3600.0, 0.0, 80)
+    state = GuardState(reason=due.reason)
+    state.say(f"{due.reason}: only a warning was asked for")
+    state.say(f"{due.reason}. In 120 seconds: {'; '.join(what_would_be_done(budget))}. "
+              "To prevent it: rerank-kit budget --cancel")  # fmt: skip
+    panel: Any = panels.money()
+    panel.model.guard = state
+    panel.language = "zh"
+    shown = panel.messages.value
+    assert "预算 10.00 CNY 已用完（10.00 CNY）：你只要求提醒" in shown
+    assert "120 秒后：停掉那时在运行的服务（现在没有）。要阻止它：rerank-kit budget" in shown
+    assert english(panel) == []

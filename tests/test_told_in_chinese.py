@@ -258,6 +258,14 @@ def test_every_note_is_told_in_chinese(name: str, call: str, place: int) -> None
     assert english_of(texts) == []
 
 
+def test_what_the_guard_says_is_told_in_chinese() -> None:
+    source = Source(Path(rerank_kit.__file__).parent / "money/guard.py")
+    texts = [one for call in source.calls("say") for one in source.argument(call, 0, "")]
+    texts += [one for call in source.calls("_end") for one in source.argument(call, 2, "")]
+    assert len([one for one in texts if of_our_own(one)]) > 8
+    assert english_of([one.removeprefix("7. ") for one in texts]) == []  # 7: the reason
+
+
 def test_reserved_flags_and_profiles_are_told_in_chinese() -> None:
     source = Source(Path(rerank_kit.__file__).parent / "server/profiles.py")
     chosen = source.functions["choose_profile"][0]

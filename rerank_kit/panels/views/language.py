@@ -226,7 +226,9 @@ class _Pieces(HTMLParser):
         classes = set((known.get("class") or "").split())
         ours: bool | None = None
         if _THEIR_CLASS in classes or (
-            tag in _THEIR_TAGS and not (tag == "td" and self._in_our_table())
+            tag in _THEIR_TAGS
+            and "rk-ours" not in classes
+            and not (tag == "td" and self._in_our_table())
         ):
             ours = False
         elif tag in _OUR_TAGS | {"td"} or _OUR_CLASSES & classes:
