@@ -233,6 +233,10 @@ def _provoke_tune(panel: Any) -> None:
     panel.start.click()
 
 
+def _provoke_no_command(panel: Any) -> None:
+    panel.profile.value, panel.show_log.value = "remote", True
+
+
 #: What a person does wrong in a panel, the Chinese that has to be shown, and words of theirs that
 #: have to stay.
 PROVOCATIONS: dict[str, tuple[str, Callable[[Any], None], str, str]] = {
@@ -246,6 +250,8 @@ PROVOCATIONS: dict[str, tuple[str, Callable[[Any], None], str, str]] = {
     "no address": ("doctor", _provoke_doctor_address, "不是", "not an address"),
     "no flags": ("launch", _provoke_launch, "引号没有闭合", ""),
     "reserved flag": ("launch", _provoke_flag, "请改用端口选项", "--port"),
+    "no command": ("launch", _provoke_no_command, "# remote profile 需要服务的地址。", ""),
+    "no log": ("launch", _provoke_no_command, "还没有日志", ""),
     "no number": ("tune", _provoke_tune, "不是一串整数", "a few"),
     "no limit": ("money", lambda panel: panel.on.click(), "每小时价格必须大于 0", ""),
 }
