@@ -324,3 +324,31 @@ def a_verdict(sure: str, minutes: float = 3.0) -> Verdict:
         VERDICTS[sure], 12, 5, facts, {"recall": 1.2, "rerank": 2400.0}, {"0.6B": "RTX 3090"},
         432.0, "CNY", 8.0, (("Money", 0.2, 0.9),), 60, minutes,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("english", "chinese"),
+    [
+        ("note: document 3 was left out: no score", "注意：文档 3 没有打分：没有分数"),
+        (
+            "note: Money was left out: line 2 is not JSON",
+            "注意：没有读 Money：第 2 行不是 JSON",
+        ),
+        (
+            "it could not be asked: http://a:1 broke off the connection.",
+            "没能问到它：http://a:1 中断了连接。",
+        ),
+        (
+            "the prompt cannot be seen from here: /tokenize does not exist there: that server does "
+            "not rerank.",
+            "从这里看不到提示词：那里没有 /tokenize：那个服务不做重排序。",
+        ),
+        (
+            "The server ended before it was ready. Not enough memory for the key-value cache",
+            "服务还没就绪就结束了。KV 缓存的内存不够",
+        ),
+    ],
+)
+def test_messages_inside_messages(english: str, chinese: str) -> None:
+    """One message may end with another, which is looked up by itself."""
+    assert language.translated(english) == chinese

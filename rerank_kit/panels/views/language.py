@@ -1,8 +1,8 @@
 """The panels in another language: what is shown is looked up in a gettext catalogue.
 
 A panel is written in English. After it has brought its widgets up to date, their labels, options
-and our own words in their HTML are replaced by the translation that zh_CN.po has for them. Texts
-of the user are never looked up: only headings, captions, status lines and buttons are, never a
+and our own words in their HTML are replaced by the translation that the catalogue (_FILES) has for
+them. Texts of the user are never looked up: only headings, captions, status lines and buttons are, never a
 cell of a table that holds documents. A message with {names} in it stands for any text there:
 "document {number} was left out" finds "document 3 was left out".
 """
@@ -186,8 +186,11 @@ def _catalogue() -> tuple[dict[str, str], list[tuple[re.Pattern[str], str]]]:
             found = read_po(file)
         messages |= {str(one.id): str(one.string) for one in found if one.id and one.string}
     exact = {english: chinese for english, chinese in messages.items() if "{" not in english}
-    # The longest first: the most special message wins.
-    templates = sorted((one for one in messages if one not in exact), key=len, reverse=True)
+    # The most special message wins: one that begins with words of its own ("note: {what}") before
+    # one that begins with a place ("{name} was left out: {what}"), then the longer one.
+    templates = sorted(
+        (one for one in messages if one not in exact), key=lambda one: (one[0] == "{", -len(one))
+    )
     return exact, [(_pattern(one), messages[one]) for one in templates]
 
 
