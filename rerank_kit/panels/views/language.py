@@ -1,10 +1,10 @@
 """The panels in another language: what is shown is looked up in a gettext catalogue.
 
 A panel is written in English. After it has brought its widgets up to date, their labels, options
-and our own words in their HTML are replaced by the translation that the catalogue (_FILES) has for
-them. Texts of the user are never looked up: only headings, captions, status lines and buttons are, never a
-cell of a table that holds documents. A message with {names} in it stands for any text there:
-"document {number} was left out" finds "document 3 was left out".
+and our own words in their HTML are replaced by the translation that the catalogue (_FILES) has
+for them. Texts of the user are never looked up: only headings, captions, status lines and buttons
+are, never a cell of a table that holds documents. A message with {names} in it stands for any
+text there: "document {number} was left out" finds "document 3 was left out".
 """
 
 from __future__ import annotations
