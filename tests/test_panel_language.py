@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import re
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +13,17 @@ import pytest
 
 from rerank_kit import Reranker, Server, panels
 from rerank_kit.errors import InputError
-from rerank_kit.server import signatures
+from rerank_kit.money.guard import what_would_be_done
+from rerank_kit.money.guard_files import GuardState
+from rerank_kit.money.limits import Budget, what_is_due
 from rerank_kit.server.diagnosis import diagnose
 
 pytest.importorskip("ipywidgets")
 from rerank_kit.panels.logic.steps import STEPS
+from rerank_kit.panels.logic.texts import OWN_FOLDER
 from rerank_kit.panels.views import language
 
+NOW = datetime.now(UTC)
 LOGS = Path(__file__).parent / "logs"
 #: Names are the same in every language: products, flags, formats, our own identifiers.
 NAMES = re.compile(
@@ -141,6 +148,14 @@ def test_markup_survives_unchanged() -> None:
     assert "".join(pieces.out).replace("&quot;", '"') == shown.replace("&quot;", '"')
 
 
+def test_a_reader_of_screens_speaks_chinese_too() -> None:
+    panel: Any = panels.memory()
+    panel.language = "zh"
+    assert '<table aria-label="显存逐项">' in panel.terms.value
+    panel.language = "en"
+    assert '<table aria-label="memory term by term">' in panel.terms.value
+
+
 def test_each_viewer_of_the_page_has_a_language_of_their_own() -> None:
     one, other = panels.app(), panels.app()
     one.speak.value = "zh"
@@ -159,38 +174,6 @@ def test_the_language_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
         panels.doctor()
 
 
-def _unknown(text: str) -> list[str]:
-    """The sentences of a text of the failure clinic that a Chinese reader finds in English."""
-    with_numbers = re.sub(r"\{\w+\}", "7", text)
-    return [
-        one
-        for one in language._SENTENCES.split(with_numbers)
-        if language.translated(one) == one and re.search(r"[A-Za-z]{3}", one)
-    ]
-
-
-def test_every_failure_family_is_told_in_chinese() -> None:
-    """Named by family. On failure: add the sentences to failures_zh_CN.po."""
-    missing = {}
-    for family in signatures.catalogue().families.values():
-        texts = [family.title, family.cause, *(fix.why for fix in family.fixes)]
-        texts += [fix.change for fix in family.fixes if fix.kind == "advice"]
-        english = [one for text in texts for one in _unknown(text)]
-        whole = language.translated(re.sub(r"\{\w+\}", "7", family.cause))
-        english += [whole] if re.search(r"[a-z]{3,} [a-z]{2,} [a-z]{3,}", whole) else []
-        if english:
-            missing[family.id] = english
-    assert missing == {}
-
-
-def test_most_messages_have_a_chinese_title() -> None:
-    """A message may have a title of its own; what is added to the clinic may come untranslated,
-    and is shown in English then. Named by family."""
-    titles = {one.title: one.family for one in signatures.catalogue().signatures if one.title}
-    missing = {title: family for title, family in titles.items() if _unknown(title)}
-    assert len(missing) < 0.3 * len(titles), missing
-
-
 def test_a_failure_is_told_in_chinese(own_state: Path) -> None:
     panel: Any = panels.launch("practice")
     panel.model.diagnosis = diagnose(LOGS / "kv_cache_too_small/bytes_length.log")
@@ -201,4 +184,121 @@ def test_a_failure_is_told_in_chinese(own_state: Path) -> None:
     )
     assert "KV 缓存的内存不够" in shown and "它需要" in shown
     assert "kv_cache_too_small" in shown and "--kv-cache-memory-bytes" in shown
+    assert english(panel) == []
+
+
+def _provoke_rank(panel: Any) -> None:
+    panel.query.value = " "
+    panel.rank.click()
+
+
+def _provoke_batch(panel: Any) -> None:
+    panel.batch.many.value, panel.batch.queries.value = True, ""
+    panel.rank.click()
+
+
+def _provoke_file(panel: Any) -> None:
+    panel.upload.value = ({
+        "name": "Money", "content": b"\xff\xfe\x00", "type": "", "size": 3, "last_modified": NOW,
+    },)  # fmt: skip
+    panel.rank.click()
+
+
+def _provoke_search(panel: Any) -> None:
+    panel.texts.source.value, panel.texts.folder.value = OWN_FOLDER, "/nowhere/Money"
+    panel.search.click()
+
+
+def _provoke_doctor(panel: Any) -> None:
+    panel.url.value = "http://127.0.0.1:9"
+    panel.examine.click()
+
+
+def _provoke_doctor_address(panel: Any) -> None:
+    panel.url.value = "not an address"
+    panel.examine.click()
+
+
+def _provoke_launch(panel: Any) -> None:
+    panel.flags.value = "--api-key 'x"
+
+
+def _provoke_flag(panel: Any) -> None:
+    panel.flags.value = "--port 9000"
+    panel.start.click()
+
+
+def _provoke_tune(panel: Any) -> None:
+    panel.at_once.value = "a few"
+    panel.start.click()
+
+
+def _provoke_no_command(panel: Any) -> None:
+    panel.profile.value, panel.show_log.value = "remote", True
+
+
+#: What a person does wrong in a panel, the Chinese that has to be shown, and words of theirs that
+#: have to stay.
+PROVOCATIONS: dict[str, tuple[str, Callable[[Any], None], str, str]] = {
+    "no server": ("rank", lambda panel: panel.rank.click(), "这里还没有服务在运行。", ""),
+    "no query": ("rank", _provoke_rank, "查询是空的。", ""),
+    "no queries": ("rank", _provoke_batch, "没有查询。", ""),
+    "no text file": ("rank", _provoke_file, "Money 不是", "Money"),
+    "no folder": ("search", _provoke_search, "不是文件夹", "/nowhere/Money"),
+    "no judging": ("judge", lambda panel: panel.prepare.click(), "没有查询。", ""),
+    "no answer": ("doctor", _provoke_doctor, "没有应答", "http://127.0.0.1:9"),
+    "no address": ("doctor", _provoke_doctor_address, "不是", "not an address"),
+    "no flags": ("launch", _provoke_launch, "引号没有闭合", ""),
+    "reserved flag": ("launch", _provoke_flag, "请改用端口选项", "--port"),
+    "no command": ("launch", _provoke_no_command, "# remote profile 需要服务的地址。", ""),
+    "no log": ("launch", _provoke_no_command, "还没有日志", ""),
+    "no number": ("tune", _provoke_tune, "不是一串整数", "a few"),
+    "no limit": ("money", lambda panel: panel.on.click(), "每小时价格必须大于 0", ""),
+}
+
+
+@pytest.mark.parametrize("slip", PROVOCATIONS)
+def test_what_goes_wrong_is_told_in_chinese(
+    slip: str, own_state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RERANK_URL", raising=False)
+    name, provoke, chinese, theirs = PROVOCATIONS[slip]
+    panel: Any = getattr(panels, name)()
+    panel.language = "zh"
+    provoke(panel)
+    panel.model.join()
+    panel.refresh()
+    shown = html.unescape(" ".join(one.value for one in _html_of(panel)))
+    assert chinese in shown, re.sub("<[^>]+>", " ", shown)
+    assert theirs in shown
+    left = [text for text in english(panel) if not theirs or theirs not in text]
+    assert left == []
+
+
+def _html_of(panel: Any) -> list[Any]:
+    return [one for one in language.own_widgets(panel.widget) if language._is_html(one)]
+
+
+def test_the_name_of_a_file_is_not_translated() -> None:
+    """It may be the very word on a tab."""
+    panel: Any = panels.rank()
+    panel.language = "zh"
+    _provoke_file(panel)
+    assert "文件：" in panel.file_line.value and ">Money<" in panel.file_line.value
+
+
+def test_the_guard_speaks_chinese(own_state: Path) -> None:
+    """Its messages of a countdown, as it writes them, with a real budget."""
+    budget = Budget(2.5, 10.0, "CNY", on_limit="stop")
+    due = what_is_due(budget, 4 * 3600.0, 0.0, 80)
+    state = GuardState(reason=due.reason)
+    state.say(f"{due.reason}: only a warning was asked for")
+    state.say(f"{due.reason}. In 120 seconds: {'; '.join(what_would_be_done(budget))}. "
+              "To prevent it: rerank-kit budget --cancel")  # fmt: skip
+    panel: Any = panels.money()
+    panel.model.guard = state
+    panel.language = "zh"
+    shown = panel.messages.value
+    assert "预算 10.00 CNY 已用完（10.00 CNY）：你只要求提醒" in shown
+    assert "120 秒后：停掉那时在运行的服务（现在没有）。要阻止它：rerank-kit budget" in shown
     assert english(panel) == []

@@ -71,7 +71,10 @@ def file_words(file: tuple[str, bytes] | None) -> str:
     """The name and size of a chosen file."""
     if file is None:
         return ""
-    return f"<p>File: <b>{frame.escape(file[0])}</b>, {len(file[1]):,} bytes</p>"
+    return (
+        f'<p class="rk-ours">File: <b class="rk-theirs">{frame.escape(file[0])}</b>'
+        f", {len(file[1]):,} bytes</p>"
+    )
 
 
 def batch_html(batch: RankedBatch) -> str:
@@ -84,10 +87,9 @@ def batch_html(batch: RankedBatch) -> str:
         + frame.download("Save all as JSON", "rankings.json", batch.as_json(), "application/json")
     )  # fmt: skip
     toy = TOY if shown and shown[0].model == "practice" else ""
-    notes = "".join(f"<p>note: {frame.escape(note)}</p>" for note in batch.notes())
     return (
         f'<p class="rk-soft">{frame.escape(batch.summary())}</p>'
-        f'<p class="rk-links">{links}</p>{notes}{toy}'
+        f'<p class="rk-links">{links}</p>{frame.notes(batch.notes())}{toy}'
         + "".join(_query_html(one) for one in shown) + rest
     )  # fmt: skip
 

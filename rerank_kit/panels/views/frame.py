@@ -219,6 +219,11 @@ def problem_html(problem: Problem) -> str:
     return f'<div class="rk-problem" role="alert">{"".join(parts)}</div>'
 
 
+def notes(made: Sequence[str]) -> str:
+    """What was done to the texts, a line each."""
+    return "".join(f'<p class="rk-ours">note: {escape(one)}</p>' for one in made)
+
+
 def table(
     heads: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int] = (),
     caption: str = "",

@@ -8,7 +8,7 @@ import ipywidgets as widgets
 
 from rerank_kit.client import Reranker
 from rerank_kit.panels.logic.judging import GRADE_WORDS, JudgeModel
-from rerank_kit.panels.views import frame
+from rerank_kit.panels.views import frame, language
 from rerank_kit.panels.views.texts import TextsField
 from rerank_kit.search.verdict import Verdict
 
@@ -74,7 +74,7 @@ class JudgePanel(frame.Panel):
         self.grading.layout.display = None if judging and model.item else "none"
         self.after.layout.display = None if judging else "none"
         self.item.value = self._item_html()
-        self.verdict.value = verdict_html(model.verdict) if model.verdict else ""
+        self.verdict.value = verdict_html(model.verdict, self.language) if model.verdict else ""
 
     def _item_html(self) -> str:
         session, item = self.model.session, self.model.item
@@ -93,15 +93,16 @@ class JudgePanel(frame.Panel):
         )
 
 
-def verdict_html(made: Verdict) -> str:
+def verdict_html(made: Verdict, speaks: str = "en") -> str:
     """The answer, what it stands on, what to try next, and the page to take away."""
     look = {"yes": "good", "no": "bad"}.get(made.answer, "warn")
     steps = "".join(f"<li>{frame.escape(step)}</li>" for step in made.next_steps())
     rows = [[frame.escape(cell) for cell in row] for row in made.rows()]
-    page = made.html_page()
+    queries = [query for query, _, _ in made.examples]
+    page = language.page_in(speaks, made.html_page(), theirs=queries)
     link = frame.download("Save the verdict as a page", "verdict.html", page, "text/html")
     return (
         f'<div class="rk-card {look}" role="status"><b>{frame.escape(made.headline())}.</b></div>'
         f"{frame.table(['', ''], rows, (), 'verdict')}"
-        f"<h3>What to try next</h3><ol>{steps}</ol><p class='rk-links'>{link}</p>"
+        f"<h3>What to try next</h3><ol class='rk-ours'>{steps}</ol><p class='rk-links'>{link}</p>"
     )

@@ -1,10 +1,10 @@
 """The panels in another language: what is shown is looked up in a gettext catalogue.
 
 A panel is written in English. After it has brought its widgets up to date, their labels, options
-and our own words in their HTML are replaced by the translation that zh_CN.po has for them. Texts
-of the user are never looked up: only headings, captions, status lines and buttons are, never a
-cell of a table that holds documents. A message with {names} in it stands for any text there:
-"document {number} was left out" finds "document 3 was left out".
+and our own words in their HTML are replaced by the translation that the catalogue (_FILES) has
+for them. Texts of the user are never looked up: only headings, captions, status lines and buttons
+are, never a cell of a table that holds documents. A message with {names} in it stands for any
+text there: "document {number} was left out" finds "document 3 was left out".
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import html
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cache
 from html.parser import HTMLParser
 from importlib.resources import files
@@ -25,16 +25,27 @@ LANGUAGES = {"en": "English", "zh": "中文"}
 _TRAITS = ("description", "tooltip", "placeholder", "_options_labels")
 #: Where our own words stand in HTML; everything else may be the user's.
 _OUR_TAGS = {"h2", "h3", "th"}
-_OUR_CLASSES = {"rk-soft", "rk-status", "rk-ours", "rk-card", "rk-links", "rk-legend"}
+_OUR_CLASSES = {
+    "rk-soft", "rk-status", "rk-ours", "rk-card", "rk-links", "rk-legend", "rk-problem",
+}  # fmt: skip
+#: Attributes with words, always our own.
+_SPOKEN = {"aria-label", "title"}
 _THEIR_TAGS = {"code", "pre", "td"}
 _THEIR_CLASS = "rk-theirs"  # a heading that is the user's query
 #: The places in a message where words of ours stand; what fills the others is left as it is.
-_OUR_PARTS = {"purpose", "verdict", "why", "said", "stage", "doing", "what", "begin", "title"}
+_OUR_PARTS = {
+    "purpose", "verdict", "why", "said", "stage", "doing", "what", "begin", "title", "source",
+}  # fmt: skip
+#: One file for each concern.
+_FILES = (
+    "causes_zh_CN.po", "failures_zh_CN.po", "doctor_zh_CN.po", "errors_zh_CN.po",
+    "verdict_zh_CN.po", "zh_CN.po",
+)  # fmt: skip
 _SENTENCES = re.compile(r"(?<=\.) (?=[A-Z0-9`]|vLLM)")
 #: Tables in which every word is ours (their aria-label).
 _OUR_TABLES = {
     "memory term by term", "all models on this device", "money so far", "settings tried",
-    "what each step cost",
+    "what each step cost", "verdict",
 }  # fmt: skip
 
 
@@ -106,7 +117,7 @@ def translated(text: str) -> str:
     if not re.search(r"[A-Za-z]", core):
         return text
     exact, patterns = _catalogue()
-    found = exact.get(core) or _sentence_by_sentence(core)
+    found = exact.get(core) or _sentence_by_sentence(core) or _clause_by_clause(core)
     if found is None:
         for pattern, chinese in patterns:
             match = pattern.fullmatch(core)
@@ -120,6 +131,16 @@ def translated(text: str) -> str:
     return text if found is None else text.replace(core, found)
 
 
+def page_in(language: str, page: str, theirs: Collection[str] = ()) -> str:
+    """A whole page of ours in a language. theirs: texts of the user that stand in it."""
+    if language == "en":
+        return page
+    pieces = _Pieces(lambda text: text if text.strip() in theirs else translated(text), whole=True)
+    pieces.feed(page)
+    pieces.close()
+    return "".join(pieces.out).replace('<html lang="en">', '<html lang="zh-CN">', 1)
+
+
 def _sentence_by_sentence(text: str) -> str | None:
     """The Chinese of a text of several sentences; None unless every one is known. (A diagnosis
     leaves those out whose numbers the log does not have.)"""
@@ -128,6 +149,16 @@ def _sentence_by_sentence(text: str) -> str | None:
         return None
     found = [translated(one) for one in sentences]
     return None if any(map(str.__eq__, found, sentences)) else "".join(found)
+
+
+def _clause_by_clause(text: str) -> str | None:
+    """The Chinese of known clauses with semicolons between them; None unless all are known. (The
+    doctor puts the ends of its advice together.)"""
+    clauses = text.split("; ")
+    if len(clauses) < 2:
+        return None
+    found = [translated(one) for one in clauses]
+    return None if any(map(str.__eq__, found, clauses)) else "；".join(found)
 
 
 def _is_html(widget: Any) -> bool:
@@ -150,13 +181,16 @@ def _catalogue() -> tuple[dict[str, str], list[tuple[re.Pattern[str], str]]]:
     from babel.messages.pofile import read_po
 
     messages: dict[str, str] = {}
-    for name in ("failures_zh_CN.po", "zh_CN.po"):
+    for name in _FILES:
         with (files("rerank_kit.panels.views") / name).open("rb") as file:
             found = read_po(file)
         messages |= {str(one.id): str(one.string) for one in found if one.id and one.string}
     exact = {english: chinese for english, chinese in messages.items() if "{" not in english}
-    # The longest first: the most special message wins.
-    templates = sorted((one for one in messages if one not in exact), key=len, reverse=True)
+    # The most special message wins: one that begins with words of its own ("note: {what}") before
+    # one that begins with a place ("{name} was left out: {what}"), then the longer one.
+    templates = sorted(
+        (one for one in messages if one not in exact), key=lambda one: (one[0] == "{", -len(one))
+    )
     return exact, [(_pattern(one), messages[one]) for one in templates]
 
 
@@ -176,17 +210,18 @@ def _filled_by(name: str) -> str:
 
 
 class _Pieces(HTMLParser):
-    """Reads HTML and writes it again, with our own words replaced."""
+    """Reads HTML and writes it again, with our own words replaced. whole: all words are ours."""
 
-    def __init__(self, replace: Any) -> None:
+    def __init__(self, replace: Any, *, whole: bool = False) -> None:
         super().__init__(convert_charrefs=True)
+        self._whole = whole
         self.out: list[str] = []
         self.ours: list[str] = []
         self._replace = replace
         self._open: list[tuple[str, bool | None]] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.out.append(self.get_starttag_text() or "")
+        self._write_tag(attrs)
         if tag in ("br", "i", "img"):  # void, or a bar without words
             if tag != "i":
                 return
@@ -194,7 +229,9 @@ class _Pieces(HTMLParser):
         classes = set((known.get("class") or "").split())
         ours: bool | None = None
         if _THEIR_CLASS in classes or (
-            tag in _THEIR_TAGS and not (tag == "td" and self._in_our_table())
+            tag in _THEIR_TAGS
+            and "rk-ours" not in classes
+            and not (tag == "td" and self._in_our_table())
         ):
             ours = False
         elif tag in _OUR_TAGS | {"td"} or _OUR_CLASSES & classes:
@@ -203,7 +240,18 @@ class _Pieces(HTMLParser):
         self._open.append((f"table:{label}" if label else tag, ours))
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.out.append(self.get_starttag_text() or "")
+        self._write_tag(attrs)
+
+    def _write_tag(self, attrs: list[tuple[str, str | None]]) -> None:
+        """The tag as it was, with what a reader of screens says in the language."""
+        text = self.get_starttag_text() or ""
+        for name, value in attrs:
+            if name in _SPOKEN and value:
+                self.ours.append(value)
+                before, quote, rest = re.split(f"{name}=(['\"])", text, maxsplit=1)
+                after = rest.partition(quote)[2]
+                text = f"{before}{name}={quote}{html.escape(self._replace(value))}{quote}{after}"
+        self.out.append(text)
 
     def handle_endtag(self, tag: str) -> None:
         self.out.append(f"</{tag}>")
@@ -211,13 +259,21 @@ class _Pieces(HTMLParser):
             if self._open.pop()[0].split(":")[0] == tag:
                 break
 
+    def handle_decl(self, decl: str) -> None:
+        self.out.append(f"<!{decl}>")
+
     def handle_data(self, data: str) -> None:
+        if self.cdata_elem:  # a style sheet
+            self.out.append(data)
+            return
         if data.strip() and self._is_ours():
             self.ours.append(data.strip())
             data = self._replace(data)
         self.out.append(html.escape(data, quote=False))
 
     def _is_ours(self) -> bool:
+        if self._whole:
+            return True
         said = [ours for _, ours in self._open if ours is not None]
         return False not in said and True in said
 

@@ -99,7 +99,8 @@ class LaunchPanel(frame.Panel):
         bar = model.memory_bar()
         self.memory.value = memory_html(bar) if bar else ""
         command = frame.escape(model.command())
-        self.command.value = f"<h3>The command that Start runs</h3><pre>{command}</pre>"
+        kind = ' class="rk-ours"' if command.startswith("# ") else ""  # why there is none
+        self.command.value = f"<h3>The command that Start runs</h3><pre{kind}>{command}</pre>"
         busy = bool(model.busy)
         self.start.disabled = busy
         self.stop.disabled = model.state == "stopped" or model.busy.startswith("stopping")
@@ -109,7 +110,8 @@ class LaunchPanel(frame.Panel):
         self.card.value = card_html(model)
         self._show_fixes()
         log = frame.escape(model.log()) if self.show_log.value else ""
-        self.log.value = f"<pre>{log or 'no log yet'}</pre>" if self.show_log.value else ""
+        shown = f"<pre>{log}</pre>" if log else '<pre class="rk-ours">no log yet</pre>'
+        self.log.value = shown if self.show_log.value else ""
 
     def status_html(self) -> str:
         if self.model.diagnosis is not None:

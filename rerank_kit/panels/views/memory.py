@@ -66,7 +66,7 @@ class MemoryPanel(frame.Panel):
             f"<span class='rk-ours'>{frame.escape(one.why)}</span></div>"
             for one in made.settings
         )
-        notes = "".join(f"<p>{frame.escape(note)}</p>" for note in made.notes)
+        notes = "".join(f'<p class="rk-ours">{frame.escape(note)}</p>' for note in made.notes)
         self.terms.value = (
             frame.table(["part", "GiB", "how"], rows, (1,), "memory term by term")
             + f"<h3>The settings that make it come true</h3>{flags}{notes}"
@@ -86,5 +86,5 @@ class MemoryPanel(frame.Panel):
             f"<h3>Everything on {frame.escape(model.device().name)}</h3>"
             + frame.table(heads, rows, (2, 3), "all models on this device")
             + f"<h3>Where the {frame.escape(model.model)} fits with room</h3>"
-            f"<p>{frame.escape(cards)}</p>"
+            f'<p class="rk-ours">{frame.escape(cards)}</p>'
         )

@@ -72,8 +72,14 @@ class MoneyPanel(frame.Panel):
         self.off.disabled = busy or not model.is_on
         counting = model.is_on and model.guard.state == COUNTDOWN
         self.cancel.layout.display = None if counting else "none"
-        said = "\n".join(model.guard.messages[-5:])
-        self.messages.value = f"<pre>{frame.escape(said)}</pre>" if said else ""
+        said = "\n".join(map(_message_html, model.guard.messages[-5:]))
+        self.messages.value = f'<pre class="rk-ours">{said}</pre>' if said else ""
+
+
+def _message_html(message: str) -> str:
+    """The time, and what the guard said then."""
+    at, gap, words = message.partition("  ")
+    return f"{frame.escape(at)}{gap}<span>{frame.escape(words)}</span>"
 
 
 def _steps_html(model: MoneyModel) -> str:

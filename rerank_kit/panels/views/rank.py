@@ -27,6 +27,9 @@ _LONG = {
     "chunk": "score it in passages", "cut": "score its beginning", "skip": "leave it out",
     "error": "stop with an error",
 }  # fmt: skip
+NOTHING_LEFT = (
+    '<p class="rk-ours">Nothing is left: no document reaches the lowest score you asked for.</p>'
+)
 
 
 class RankPanel(frame.Panel):
@@ -188,10 +191,8 @@ def result_html(ranked: Ranked) -> str:
         f'<h3 class="rk-theirs">{frame.escape(ranked.ranking.query)}</h3>'
         f'<p class="rk-soft">{frame.escape(ranked.summary())}; moved: against '
         f"{frame.escape(ranked.compared_with)}</p>"
-        + (frame.table(heads, rows, numbers, "ranking") if rows else "<p>Nothing is left: no "
-           "document reaches the lowest score you asked for.</p>")
-        + "".join(f"<p>note: {frame.escape(note)}</p>" for note in notes)
-        + toy + f'<p class="rk-links">{links}</p>'
+        + (frame.table(heads, rows, numbers, "ranking") if rows else NOTHING_LEFT)
+        + frame.notes(notes) + toy + f'<p class="rk-links">{links}</p>'
     )  # fmt: skip
 
 

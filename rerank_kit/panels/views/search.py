@@ -76,7 +76,7 @@ class SearchPanel(frame.Panel):
         if model.texts is None:
             return ""
         lines = [f'<p class="rk-ours"><b>{frame.escape(model.texts.summary())}</b></p>']
-        lines += [f"<p>note: {frame.escape(note)}</p>" for note in model.texts.notes[:5]]
+        lines += [frame.notes(model.texts.notes[:5])]
         if model.result is None:
             return "".join(lines)
         lines.append(f'<p class="rk-soft">{frame.escape(model.result.timing())}</p>')
