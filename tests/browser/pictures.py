@@ -91,7 +91,7 @@ def _for_readme(browser: Any, url: str) -> list[Path]:
     visitor.picture(made[3], *rows)
     for path in made:
         with Image.open(path) as picture:
-            small = picture.convert("RGB").quantize(128)
+            small = picture.convert("RGB").quantize(256, Image.Quantize.FASTOCTREE)
         small.save(path, optimize=True)
     return made
 
