@@ -4,7 +4,7 @@
 
 Each shape is planned, started with vLLM's CPU build (dummy weights: no file of that size is
 written), made to score a full step of tokens, measured and stopped. Printed: predicted against
-measured, with the error. Measured is the proportional memory (PSS) of the server's whole process
+measured, with the error. Measured is the main memory of the server's whole process
 group. Needs Linux, the CPU build, and up to 14 GiB of free memory; a shape that does not fit is
 left out and said. About a minute a shape on two idle cores, several where it is compiled.
 """
@@ -27,7 +27,6 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import psutil
 
 from rerank_kit import Reranker, launch, machine, memory, models, registry
 from rerank_kit.errors import RerankKitError
@@ -120,8 +119,7 @@ def check(shape: Shape, folder: Path) -> dict[str, Any]:
     try:
         seconds = time.monotonic() - started
         assert server.record is not None and server.settings is not None
-        each = process_gib(server.record.pid)
-        idle = sum(each)
+        idle = group_gib(server.record.pid)
         loading = peak.take()
         score_one_step(server, server.settings.max_num_batched_tokens)
         busy = max(peak.take(), group_gib(server.record.pid))
@@ -137,7 +135,6 @@ def check(shape: Shape, folder: Path) -> dict[str, Any]:
         "parameters": facts.parameters,
         "measured_gib": round(busy, 2),
         "measured_idle_gib": round(idle, 2),
-        "measured_processes_gib": [round(gib, 2) for gib in sorted(each)],
         "measured_loading_peak_gib": round(loading, 2),
         "measured_kv_cache_gib": measured.kv_cache_gib,
         "seconds_to_ready": round(seconds, 1),
@@ -208,19 +205,8 @@ def score_one_step(server: Server, tokens: int) -> None:
     patient.score(pairs)
 
 
-def process_gib(pid: int) -> list[float]:
-    """PSS of each process of a group: shared pages are divided among those that share them."""
-    found = []
-    for process in process_group.members(pid):
-        try:
-            found.append(process.memory_full_info().pss / models.GIB)
-        except psutil.Error:
-            continue
-    return found
-
-
 def group_gib(pid: int) -> float:
-    return sum(process_gib(pid))
+    return memory.main_memory_gib(process_group.members(pid))
 
 
 class Peak:
@@ -269,8 +255,8 @@ def recorded(rows: list[dict[str, Any]]) -> dict[str, Any]:
     found = machine.installed_vllm() or ("vllm", "unknown")
     fast = {"amx_bf16", "avx512_bf16"} & machine.cpu_flags()
     return {
-        "what": "memory of a vLLM reranker server on a CPU, predicted against measured (GiB, PSS "
-        "of the process group while it scores a full step of tokens; random weights)",
+        "what": "memory of a vLLM reranker server on a CPU, predicted against measured (GiB, main "
+        "memory of the process group while it scores a full step of tokens; random weights)",
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "machine": f"{os.cpu_count()} {platform.machine()} cores"
         f"{' with bfloat16 arithmetic' if fast else ''}, "

@@ -33,6 +33,7 @@ from rerank_kit.memory.memory_plan import (
 )
 from rerank_kit.memory.planning import kv_cache_bytes, plan
 from rerank_kit.memory.show import aligned, table
+from rerank_kit.memory.taken import main_memory_gib
 
 __all__ = [
     "CARDS",
@@ -54,6 +55,7 @@ __all__ = [
     "device_of",
     "every_plan",
     "kv_cache_bytes",
+    "main_memory_gib",
     "plan",
     "plan_beside",
     "read_log",

@@ -74,11 +74,18 @@ class MemoryPlan:
         return self.device.free_gib - self.peak_gib
 
     @property
+    def room_kept_gib(self) -> float:
+        """What must stay free for the verdict "fits": the error of the estimate, other programs."""
+        if self.device.kind == "cpu":
+            return CPU_ROOM_GIB
+        return max(ROOM_GIB, ROOM_SHARE * self.peak_gib)
+
+    @property
     def verdict(self) -> str:
         """fits (with room for error), tight (it should start, little stays free), does not fit."""
         if self.room_gib < 0 or not is_supported(self.device, self.quantisation):
             return DOES_NOT_FIT
-        return FITS if self.room_gib >= _room_wanted(self) else TIGHT
+        return FITS if self.room_gib >= self.room_kept_gib else TIGHT
 
     def term(self, name: str) -> Term:
         return next(term for term in self.terms if term.name == name)
@@ -136,9 +143,3 @@ def is_supported(device: Device, form: str) -> bool:
     if capability < machine.gpu.OLDEST_CAPABILITY:
         return False
     return not form or capability >= QUANTISED_FORMS[form].minimum_capability
-
-
-def _room_wanted(made: MemoryPlan) -> float:
-    if made.device.kind == "cpu":
-        return CPU_ROOM_GIB
-    return max(ROOM_GIB, ROOM_SHARE * made.peak_gib)
