@@ -19,6 +19,7 @@ from rerank_kit import machine
 from rerank_kit.machine import compiler, detection, host, nvidia_smi
 from rerank_kit.machine import findings as lines
 from rerank_kit.machine import gpu as graphics
+from rerank_kit.machine import gpu_findings as gpu_lines
 from rerank_kit.registry import ServerRecord
 
 
@@ -94,7 +95,7 @@ def test_an_old_driver_is_asked_for_less(
     """A field that nvidia-smi does not know makes the whole query fail: a GPU was "not there"."""
     [gpu] = by_smi("old_driver", tmp_path, monkeypatch)
     assert (gpu.name, gpu.compute_capability, gpu.cuda) == ("Tesla T4", 7.5, "11.4")
-    fixes = [one for one in lines.gpu_findings([gpu]) if one.status == "fix"]
+    fixes = [one for one in gpu_lines.gpu_findings([gpu]) if one.status == "fix"]
     assert [one.id for one in fixes] == ["driver"] and "525" in fixes[0].detail
 
 
@@ -103,7 +104,7 @@ def test_a_driver_that_fails_is_said_with_its_own_words(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_nvml: None
 ) -> None:
     assert by_smi(name, tmp_path, monkeypatch) == []
-    [finding] = lines.gpu_findings([])
+    [finding] = gpu_lines.gpu_findings([])
     text = (RECORDINGS / "nvidia_smi" / name / "failure.txt").read_text()
     assert finding.status == "fix" and text.split()[0] in finding.detail
 
@@ -130,7 +131,7 @@ def test_cuda_visible_devices_is_respected(
 
 def test_who_holds_the_card_is_named_and_not_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     [gpu] = by_nvml("a10", monkeypatch)
-    held = next(one for one in lines.gpu_findings([gpu]) if one.id == "gpu_memory")
+    held = next(one for one in gpu_lines.gpu_findings([gpu]) if one.id == "gpu_memory")
     assert held.status == "fix" and "17.7 GiB" in held.detail and "4194000" in held.fix
     assert held.fix.startswith("ps ")
 
@@ -149,7 +150,7 @@ def test_memory_of_our_own_server_is_no_complaint(own_state: Path) -> None:
         [held] = nvidia_smi.parse_holders(text)["GPU-22222222"]
         assert held.ours and held.gib == pytest.approx(16.6, abs=0.01)
         gpu = machine.Gpu(0, "NVIDIA A10", 22.5, 5.0, "580.95.05", 8.6, 0.44, holders=(held,))
-        found = {one.id: one for one in lines.gpu_findings([gpu])}
+        found = {one.id: one for one in gpu_lines.gpu_findings([gpu])}
         assert found["gpu_memory"].status == "ok" and "our server" in found["gpu_memory"].detail
     finally:
         child.kill()
@@ -159,7 +160,7 @@ def test_memory_of_our_own_server_is_no_complaint(own_state: Path) -> None:
 def test_a_card_that_is_too_old_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_nvml: None
 ) -> None:
-    found = lines.gpu_findings(by_smi("v100", tmp_path, monkeypatch))
+    found = gpu_lines.gpu_findings(by_smi("v100", tmp_path, monkeypatch))
     assert found[0].status == "fix" and "7.5" in found[0].detail
     assert "0.19.1" in found[-1].detail, "driver 535 runs the CUDA 12 wheel"
 
@@ -265,9 +266,10 @@ def test_a_missing_compiler_is_found_before_the_first_start(
     assert "compiler" not in [one.id for one in machine.report("remote")]
     a_command("clang", tmp_path)
     monkeypatch.setattr(compiler, "has_python_headers", lambda: True)
-    assert lines.compiler_finding().status == "ok" and "clang" in lines.compiler_finding().detail
+    finding = gpu_lines.compiler_finding()
+    assert finding.status == "ok" and "clang" in finding.detail
     monkeypatch.setenv("CC", "icx")
-    assert lines.compiler_finding().detail.startswith("CC=icx is not a program")
+    assert gpu_lines.compiler_finding().detail.startswith("CC=icx is not a program")
 
 
 def test_missing_headers_are_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -275,9 +277,9 @@ def test_missing_headers_are_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setattr("sysconfig.get_path", lambda name, scheme: str(tmp_path))
-    assert "no Python.h" in lines.compiler_finding().detail
+    assert "no Python.h" in gpu_lines.compiler_finding().detail
     (tmp_path / "Python.h").write_text("")
-    assert lines.compiler_finding().status == "ok"
+    assert gpu_lines.compiler_finding().status == "ok"
 
 
 def test_without_a_gpu_nothing_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,13 +2,14 @@
 
 detection.py finds the GPUs (through nvml.py or nvidia_smi.py), gpu.py says what they are and
 can do, host.py the machine around them, compiler.py what Triton compiles with, orphans.py what is
-left of killed servers, network.py the hubs, findings.py the lines.
+left of killed servers, network.py the hubs, findings.py and gpu_findings.py the lines.
 """
 
 from __future__ import annotations
 
 from rerank_kit.machine.detection import gpus
-from rerank_kit.machine.findings import Finding, report
+from rerank_kit.machine.finding import Finding
+from rerank_kit.machine.findings import report
 from rerank_kit.machine.gpu import Gpu, Holder
 from rerank_kit.machine.host import (
     HostMemory,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from rerank_kit.machine.findings import Finding
+from rerank_kit.machine.finding import Finding
 from rerank_kit.money.providers import Provider, provider_here
 
 
