@@ -33,7 +33,7 @@ def new_keys(folder: Path) -> Path:
     port = machine.free_port()
     with sshd(folder, port):
         subprocess.run(["ssh", "-o", "BatchMode=yes", *target(folder, port).words(), "true"],
-                       capture_output=True, timeout=60)  # fmt: skip
+                       capture_output=True, timeout=300)  # fmt: skip
     if "account is locked" in (folder / "sshd.log").read_text():
         pytest.skip(f"{getpass.getuser()} may not log in on this machine: the account is locked")
     return folder
@@ -65,7 +65,7 @@ def sshd(
     process = psutil.Process(child.pid)
     try:
         listens = f"Server listening on {address} port {port}"
-        wait_until(lambda: child.poll() is not None or listens in (keys / log).read_text(), 30)
+        wait_until(lambda: child.poll() is not None or listens in (keys / log).read_text(), 180)
         assert child.poll() is None, (keys / log).read_text()
         yield process
     finally:

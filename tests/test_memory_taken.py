@@ -34,7 +34,7 @@ def test_a_neighbour_does_not_change_what_a_server_takes(server: Server) -> None
         beside = memory.main_memory_gib(group)
         divided = sum(one.memory_full_info().pss for one in group) / models.GIB
     finally:
-        neighbour.communicate("\n", timeout=30)
+        neighbour.communicate("\n", timeout=300)
     assert beside == pytest.approx(alone, abs=0.01)
     assert divided < proportional - 0.02  # else this test would notice nothing
 
@@ -49,5 +49,5 @@ def test_shared_pages_count_once_and_ended_processes_not_at_all(server: Server) 
         assert together < sum(resident) - 0.02
     ended = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     process = psutil.Process(ended.pid)
-    ended.communicate(b"\n", timeout=30)
+    ended.communicate(b"\n", timeout=300)
     assert memory.main_memory_gib([process]) == 0
