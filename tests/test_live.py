@@ -48,7 +48,7 @@ def test_a_busy_server_shows_its_queue(server: Server, reranker: Reranker) -> No
 
     def keep_busy() -> None:
         while not seen.is_set():
-            reranker.score(PAIRS * 15)
+            reranker.score(PAIRS * 5)
 
     work = threading.Thread(target=keep_busy)
     work.start()

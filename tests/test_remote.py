@@ -158,8 +158,10 @@ def test_the_command_opens_a_tunnel_and_ends_with_ctrl_c(server: Server, keys: P
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         try:
-            answers = Reranker(f"http://127.0.0.1:{local}", retry_seconds=0)
-            wait_until(lambda: child.poll() is not None or scores(answers), 180)
+            assert child.stderr is not None
+            said = next((line for line in child.stderr if "Ctrl-C" in line), "it ended")
+            assert "stop:" in said  # before that it only opens, and an interrupt is one
+            assert scores(Reranker(f"http://127.0.0.1:{local}", retry_seconds=0))
             ssh = psutil.Process(child.pid).children()
             assert len(ssh) == 1 and ssh[0].name() == "ssh"
             child.send_signal(signal.SIGINT)
@@ -169,6 +171,31 @@ def test_the_command_opens_a_tunnel_and_ends_with_ctrl_c(server: Server, keys: P
             child.wait()
     assert child.returncode == 0 and json.loads(out)["state"] == "closed"
     assert not ssh[0].is_running() and machine.port_is_free(local)
+
+
+@needs_sshd
+def test_ctrl_c_at_the_very_moment_when_it_is_offered_closes_the_tunnel(
+    server: Server, keys: Path
+) -> None:
+    """Between the line that says "stop: Ctrl-C" and the watch over the tunnel it counted as a
+    failure."""
+    assert server.record is not None
+    code = (
+        "import os, signal, sys\nfrom rerank_kit import cli\n"
+        "from rerank_kit.commands import distance\n"
+        "def interrupted(options, text, say=distance.say):\n"
+        "    say(options, text)\n"
+        "    if 'Ctrl-C' in text: os.kill(os.getpid(), signal.SIGINT)\n"
+        "distance.say = interrupted\n"
+        "sys.exit(cli.main(sys.argv[1:]))"
+    )
+    port = machine.free_port()
+    with sshd(keys, port):
+        words = ["tunnel", "--remote-port", str(server.record.port), "--json", "--", "ssh",
+                 *target(keys, port).words()]  # fmt: skip
+        done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True,
+                              timeout=300)  # fmt: skip
+    assert done.returncode == 0 and json.loads(done.stdout)["state"] == "closed", done.stderr
 
 
 def test_a_command_without_an_open_stdin_works() -> None:

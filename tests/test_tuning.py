@@ -163,10 +163,10 @@ def test_open_loop_counts_the_waiting_from_the_arrival(server: Server) -> None:
     workload = shipped_workload("design", documents_per_request=6)
     calm = run_load(server.url, workload, Load(concurrency=1, requests=4, warm_up_requests=1))
     flood = run_load(
-        server.url, workload, Load(rate=200.0, requests=10, warm_up_requests=0),
+        server.url, workload, Load(rate=200.0, requests=30, warm_up_requests=0),
         first_request=calm.next_request,
     )  # fmt: skip
-    assert flood.requests == 10 and flood.failed == 0
+    assert flood.requests == 30 and flood.failed == 0
     assert flood.seconds_p99 > 2 * calm.seconds_p50
 
 
