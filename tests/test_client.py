@@ -36,7 +36,8 @@ def test_samples_rank_as_a_person_would(reranker: Reranker, sample: object) -> N
 
 @given(st.lists(TEXT, max_size=12), TEXT, st.one_of(st.none(), st.integers(1, 15)))
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_any_texts_rank_and_nothing_is_lost(
     reranker: Reranker, documents: list[str], query: str, top_n: int | None

@@ -157,7 +157,7 @@ def test_the_vllm_of_an_image_is_seen_and_its_packages_stay(copy: Path, tmp_path
     project.work.mkdir()
     install.install(project, plan)
     ask = "import importlib.metadata as m; print(m.version('vllm'), m.version('packaging'))"
-    assert machine.run([str(project.python), "-c", ask], 60) == (0, "0.29.1 25.0\n")
+    assert machine.run([str(project.python), "-c", ask], 300) == (0, "0.29.1 25.0\n")
 
 
 @pytest.mark.full
