@@ -44,6 +44,13 @@ cd "$project"
 export RERANK_PROFILE=practice
 export PATH="$project/.venv/bin:$PATH"
 
+# apt-get for so many seconds at most (a network may hang), with patience for a mirror that falters
+# and for a system that is just updating itself.
+apt_within() {
+    DEBIAN_FRONTEND=noninteractive timeout "$1" \
+        apt-get -o DPkg::Lock::Timeout=120 -o Acquire::Retries=3 "${@:2}"
+}
+
 find_chromium() { command -v chromium || command -v chromium-browser || command -v google-chrome; }
 
 worst=0
@@ -67,9 +74,8 @@ if [ "$full" = yes ]; then
         { [ "${CI:-}" = true ] || [ "${RERANK_KIT_INSTALL_BROWSER:-}" = 1 ]; }; then
         echo "Installing chromium and fonts-noto-cjk with apt-get (about 250 MB) for the browser tests."
         mkdir -p .work
-        if ! { apt-get update && DEBIAN_FRONTEND=noninteractive timeout 900 \
-            apt-get install -y --no-install-recommends chromium fonts-noto-cjk; } \
-            >.work/apt.log 2>&1; then
+        if ! { apt_within 300 update && apt_within 900 install -y --no-install-recommends \
+            chromium fonts-noto-cjk; } >.work/apt.log 2>&1; then
             echo "apt-get failed; its last lines (all of it: .work/apt.log):"
             tail -n 3 .work/apt.log
         fi
@@ -85,12 +91,12 @@ if [ "$full" = yes ]; then
         if [ "${#packages[@]}" -gt 0 ]; then
             echo "Installing ${packages[*]} with apt-get for the tests of remote servers."
             mkdir -p .work
-            apt-get update >.work/apt-remote.log 2>&1 || echo "apt-get update failed"
+            apt_within 300 update >.work/apt-remote.log 2>&1 || echo "apt-get update failed"
             for package in "${packages[@]}"; do # one by one: not every system has every one
-                if ! DEBIAN_FRONTEND=noninteractive timeout 300 apt-get install -y \
-                    --no-install-recommends "$package" >>.work/apt-remote.log 2>&1; then
-                    echo "$package could not be installed; its tests are left out" \
-                        "(.work/apt-remote.log)."
+                if ! apt_within 300 install -y --no-install-recommends "$package" \
+                    >>.work/apt-remote.log 2>&1; then
+                    echo "apt-get could not install $package (.work/apt-remote.log): tests that" \
+                        "miss it are left out, and named as SKIPPED at the end."
                 fi
             done
         fi
@@ -128,7 +134,7 @@ done
 status=0
 echo
 echo "== tests"
-python -m pytest --durations=40 ${where[@]+"${where[@]}"} ${expression:+-m "$expression"} \
+python -m pytest --durations=40 -rs ${where[@]+"${where[@]}"} ${expression:+-m "$expression"} \
     ${arguments[@]+"${arguments[@]}"} || status=$?
 if [ "$status" -gt "$worst" ]; then worst=$status; fi
 exit "$worst"

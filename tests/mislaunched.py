@@ -198,7 +198,7 @@ def started(launch: Launch, folder: Path) -> Iterator[str]:
     finally:
         child.terminate()
         process_group.end_group(child.pid)
-        child.wait(60)
+        child.wait(180)
 
 
 def _wait(child: subprocess.Popen[bytes], url: str, log: Path) -> None:

@@ -42,13 +42,13 @@ def run_until_ctrl_c(server: Server, folder: Path, *more: str) -> dict[str, Any]
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
-        wait_until(lambda: child.poll() is not None or (folder / "key").exists(), 60)
+        wait_until(lambda: child.poll() is not None or (folder / "key").exists(), 180)
         key = (folder / "key").read_text().strip()
         reranker = Reranker(f"http://{listen}", api_key=key)
-        wait_until(lambda: child.poll() is not None or scores(reranker), 60)
+        wait_until(lambda: child.poll() is not None or scores(reranker), 180)
         assert scores(reranker)
         child.send_signal(signal.SIGINT)
-        out, said = child.communicate(timeout=60)
+        out, said = child.communicate(timeout=300)
     finally:
         child.kill()
         child.wait()

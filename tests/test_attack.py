@@ -57,6 +57,6 @@ def test_by_curl_it_loses_as_well(server: Server) -> None:
     body = json.dumps({"query": QUERY, "documents": [ATTACK, HONEST]})
     command = [curl, "-sS", "-H", "Content-Type: application/json", "-d", body]
     done = subprocess.run(
-        [*command, f"{server.url}/v1/rerank"], capture_output=True, check=True, timeout=60
+        [*command, f"{server.url}/v1/rerank"], capture_output=True, check=True, timeout=300
     )
     assert json.loads(done.stdout)["results"][0]["index"] == 1

@@ -126,7 +126,8 @@ def test_a_slow_loris_is_given_up_in_time(said: bytes) -> None:
 
 @given(st.data())
 @settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=15,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_whatever_the_texts_and_the_network_do_scores_are_right_or_absent(
     server: Server, reranker: Reranker, data: st.DataObject

@@ -57,7 +57,7 @@ def test_caddy_makes_its_own_certificate(server: Server, tmp_path: Path) -> None
     settings = settings_for(server.url, name="127.0.0.1", tls_internal=True)
     with Proxy(settings, tmp_path):
         root = tmp_path / "data" / "pki" / "authorities" / "local" / "root.crt"
-        wait_until(root.is_file, 60)
+        wait_until(root.is_file, 180)
         ask = {"headers": {"Authorization": f"Bearer {KEY}"}, "timeout": 30}
         url = f"https://{settings.listen}/v1/models"
         with pytest.raises(requests.exceptions.SSLError):  # nobody knows it

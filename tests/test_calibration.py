@@ -105,5 +105,5 @@ def test_without_scikit_learn_it_says_what_to_install() -> None:
         "try: calibrate([0, 1], [0.1, 0.9])\n"
         "except errors.SetupError as error: print(error)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert "scikit-learn is not installed" in done.stdout and "calibration]" in done.stdout

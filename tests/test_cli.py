@@ -57,7 +57,7 @@ def test_rank_prints_a_table_and_json(server: Server, documents: Path) -> None:
 def test_rank_reads_stdin_paragraphs_and_json_lines(server: Server, tmp_path: Path) -> None:
     rank = [sys.executable, "-m", "rerank_kit", "rank", "--query", "b", "--json"]
     piped = subprocess.run(
-        [*rank, "--documents", "-"], input="a\n\nb\n", capture_output=True, text=True, timeout=60
+        [*rank, "--documents", "-"], input="a\n\nb\n", capture_output=True, text=True, timeout=300
     )
     assert len(json.loads(piped.stdout)["results"]) == 2
     parts = tmp_path / "parts.txt"
@@ -161,7 +161,7 @@ def test_a_log_can_be_diagnosed_from_a_pipe() -> None:
     log = "ERROR 11-20 10:00:00 [core.py:1] ValueError: No available memory for the cache blocks. "
     log += "Try increasing `gpu_memory_utilization` when initializing the engine.\n"
     command = [sys.executable, "-m", "rerank_kit", "diagnose", "-", "--json"]
-    done = subprocess.run(command, input=log, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, input=log, capture_output=True, text=True, timeout=300)
     assert done.returncode == 1 and json.loads(done.stdout)["family"] == "kv_cache_too_small"
 
 
@@ -171,7 +171,7 @@ def test_a_reader_that_stops_reading_is_no_error() -> None:
     os.close(ours)
     done = subprocess.run(
         [sys.executable, "-m", "rerank_kit", "plan", "--gpu", "T4"], stdout=theirs,
-        stderr=subprocess.PIPE, text=True, timeout=120,
+        stderr=subprocess.PIPE, text=True, timeout=300,
     )  # fmt: skip
     os.close(theirs)
     assert (done.returncode, done.stderr) == (0, "")

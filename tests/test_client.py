@@ -20,6 +20,12 @@ QUERY, DOCUMENTS = SAMPLES[0].query, list(SAMPLES[0].documents)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 
 
+def close(scores: list[float]) -> object:
+    """The same scores from another request: processors may differ in the last digits of a pair,
+    by what was computed beside it."""
+    return pytest.approx(scores, abs=1e-5)
+
+
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.query)
 def test_samples_rank_as_a_person_would(reranker: Reranker, sample: object) -> None:
     ranking = reranker.rank(sample.query, sample.documents)
@@ -30,7 +36,8 @@ def test_samples_rank_as_a_person_would(reranker: Reranker, sample: object) -> N
 
 @given(st.lists(TEXT, max_size=12), TEXT, st.one_of(st.none(), st.integers(1, 15)))
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_any_texts_rank_and_nothing_is_lost(
     reranker: Reranker, documents: list[str], query: str, top_n: int | None
@@ -45,22 +52,27 @@ def test_any_texts_rank_and_nothing_is_lost(
 def test_documents_keep_their_ids_and_equal_texts_keep_their_order(reranker: Reranker) -> None:
     rows = [{"text": "same", "id": 7}, {"text": "same"}, {"text": "same", "id": "x"}]
     ranking = reranker.rank("same", rows)
-    assert [(hit.index, hit.id) for hit in ranking] == [(0, "7"), (1, None), (2, "x")]
+    assert {hit.index: hit.id for hit in ranking} == {0: "7", 1: None, 2: "x"}
+    assert ranking.scores == close([ranking.scores[0]] * 3)
+    # Where a processor computes one of them a last digit higher, they are not equal.
+    assert [hit.index for hit in ranking] == sorted(
+        range(3), key=lambda place: (-next(h.score for h in ranking if h.index == place), place)
+    )
 
 
 def test_scores_come_in_input_order_for_many_queries(reranker: Reranker) -> None:
     pairs = [(sample.query, text) for sample in SAMPLES for text in sample.documents]
     together = reranker.score(pairs)
     alone = [reranker.score([pair])[0] for pair in pairs]
-    assert together == pytest.approx(alone, abs=1e-6)
+    assert together == close(alone)
 
 
 def test_an_instruction_reaches_the_model_and_an_empty_one_is_the_default(
     reranker: Reranker,
 ) -> None:
     plain = reranker.rank(QUERY, DOCUMENTS).scores
-    assert reranker.rank(QUERY, DOCUMENTS, "").scores == plain
-    assert reranker.rank(QUERY, DOCUMENTS, "Find poems about the sea").scores != plain
+    assert reranker.rank(QUERY, DOCUMENTS, "").scores == close(plain)
+    assert reranker.rank(QUERY, DOCUMENTS, "Find poems about the sea").scores != close(plain)
 
 
 @pytest.mark.slow
@@ -84,7 +96,7 @@ def test_control_tokens_are_neutralised_and_the_result_says_so(reranker: Reranke
     assert hit.text == text and hit.neutralised == ("<|im_start|>", "<|im_end|>")
     assert ranking.notes == ("control tokens were neutralised in document 1",)
     harmless = text.replace("<|", "< |")
-    assert hit.score == reranker.score([("cactus", harmless)])[0]
+    assert reranker.score([("cactus", harmless)]) == close([hit.score])
 
 
 def test_empty_input_is_answered_without_a_server(reranker: Reranker) -> None:

@@ -40,7 +40,7 @@ def start_main(*, leads_a_group: bool = True) -> subprocess.Popen[str]:
     )  # fmt: skip
     assert child.stdout is not None and child.stdout.readline() == "up\n"
     if leads_a_group:
-        wait_until(lambda: watchers_of(child.pid) and ignores_term(watchers_of(child.pid)[0]), 30)
+        wait_until(lambda: watchers_of(child.pid) and ignores_term(watchers_of(child.pid)[0]), 180)
     return child
 
 
@@ -69,7 +69,7 @@ def test_a_killed_main_process_takes_its_group_along() -> None:
         assert len(process_group.members(child.pid)) == 3
         child.kill()
         child.wait()
-        wait_until(lambda: not process_group.members(child.pid), 30)
+        wait_until(lambda: not process_group.members(child.pid), 180)
         assert stranger.poll() is None
     finally:
         stranger.kill()
@@ -83,7 +83,7 @@ def test_the_watcher_ends_with_a_main_process_that_ends_well() -> None:
     worker.kill()
     child.terminate()
     child.wait()
-    wait_until(lambda: not process_group.members(child.pid), 30)
+    wait_until(lambda: not process_group.members(child.pid), 180)
 
 
 def test_signals_for_the_group_do_not_take_the_watcher_away() -> None:
@@ -96,7 +96,7 @@ def test_signals_for_the_group_do_not_take_the_watcher_away() -> None:
     assert watcher.status() != psutil.STATUS_ZOMBIE and watchers_of(child.pid) == [watcher]
     child.kill()
     child.wait()
-    wait_until(lambda: not process_group.members(child.pid), 30)
+    wait_until(lambda: not process_group.members(child.pid), 180)
 
 
 def test_a_group_that_is_not_the_servers_own_gets_no_watcher() -> None:
@@ -116,13 +116,13 @@ def test_a_watcher_whose_main_process_is_gone_already_hurts_nobody() -> None:
     """It came too late, and the pid belongs to somebody else: this test, in its own group."""
     started = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-I", "-S", str(WATCHER), str(2**22 - 7)], timeout=60, check=True
+        [sys.executable, "-I", "-S", str(WATCHER), str(2**22 - 7)], timeout=300, check=True
     )
     assert done.returncode == 0 and time.monotonic() - started < 30
     bystander = subprocess.Popen(["sleep", "600"], start_new_session=True)
     try:
         # A stranger's pid: no parent of the watcher, so there is nothing to wait for.
-        subprocess.run([sys.executable, "-I", "-S", str(WATCHER), str(bystander.pid)], timeout=60)
+        subprocess.run([sys.executable, "-I", "-S", str(WATCHER), str(bystander.pid)], timeout=300)
         assert bystander.poll() is None
     finally:
         bystander.kill()
@@ -153,6 +153,6 @@ def test_a_killed_server_leaves_no_engine(own_state: Path) -> None:
     assert len(processes) >= 3
     os.kill(running.record.pid, signal.SIGKILL)
     process_group.reap_children()
-    wait_until(lambda: not running.record.processes(), 20)
+    wait_until(lambda: not running.record.processes(), 60)  # alone it took minutes
     assert not any(registry.process_is_running(one) for one in processes)
     assert registry.living() == []

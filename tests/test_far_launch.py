@@ -75,7 +75,7 @@ def said_until(child: subprocess.Popen[str], word: str) -> list[str]:
 def said_until_it_starts(child: subprocess.Popen[str], there: Path) -> list[str]:
     """The same, until the server's process is there."""
     said = said_until(child, "there: ")
-    wait_until(lambda: child.poll() is not None or vllm_processes(there / "state"), 120)
+    wait_until(lambda: child.poll() is not None or vllm_processes(there / "state"), 180)
     return said
 
 
@@ -108,7 +108,7 @@ def test_a_server_is_launched_used_left_and_stopped_on_the_other_machine(
                      psutil.process_iter(["cmdline"])]  # fmt: skip
             assert not any(KEY in line for line in lines)
             child.send_signal(signal.SIGINT)
-            out, _ = child.communicate(timeout=60)
+            out, _ = child.communicate(timeout=300)
         done = json.loads(out)
         assert child.returncode == 0 and done["state"] == "left running"
         assert KEY not in out + "".join(said)
@@ -121,7 +121,7 @@ def test_a_server_is_launched_used_left_and_stopped_on_the_other_machine(
         with launch_on(keys, port, there) as child:
             said_until(child, "opening a tunnel")
             child.send_signal(signal.SIGINT)
-            out, _ = child.communicate(timeout=60)
+            out, _ = child.communicate(timeout=300)
         assert child.returncode == 0 and json.loads(out)["state"] == "left running"
         assert vllm_processes(there / "state") == running
 
@@ -130,7 +130,7 @@ def test_a_server_is_launched_used_left_and_stopped_on_the_other_machine(
             said_until(child, "export RERANK_URL=")
             assert vllm_processes(there / "state") == running
             child.send_signal(signal.SIGINT)
-            out, _ = child.communicate(timeout=120)
+            out, _ = child.communicate(timeout=300)
         assert child.returncode == 0 and json.loads(out)["state"] == "stopped"
         assert clean(there / "state")
 
@@ -143,7 +143,7 @@ def test_ctrl_c_during_the_start_ends_it_there_too(keys: Path, there: Path) -> N
     with sshd(keys, port, settings=its_state(there)), launch_on(keys, port, there) as child:
         said_until_it_starts(child, there)
         child.send_signal(signal.SIGINT)
-        _, said = child.communicate(timeout=120)
+        _, said = child.communicate(timeout=300)
         assert child.returncode == 130, said
         assert clean(there / "state")
 
@@ -161,7 +161,7 @@ def test_ctrl_c_after_the_line_broke_ends_the_start_there_too(keys: Path, there:
             said_until(child, "The start there goes on")
             said_until(child, "there: ")
             child.send_signal(signal.SIGINT)
-            _, said = child.communicate(timeout=120)
+            _, said = child.communicate(timeout=300)
             assert child.returncode == 130, said
             assert clean(there / "state")
 
@@ -182,7 +182,7 @@ def test_ctrl_c_while_the_line_is_broken_says_what_goes_on(keys: Path, there: Pa
             one.kill()
         said_until(child, "The start there goes on")
         child.send_signal(signal.SIGINT)
-        out, _ = child.communicate(timeout=120)
+        out, _ = child.communicate(timeout=300)
     error = json.loads(out)["error"]
     assert child.returncode == 1 and "goes on" in error["message"]
     assert vllm_processes(there / "state")

@@ -73,7 +73,7 @@ def test_a_public_copy_gets_badges_and_stays_a_good_course(tmp_path: Path) -> No
 
 def run(folder: Path, *words: str) -> str:
     done = subprocess.run([sys.executable, badges.__file__, "--notebooks", str(folder), *words],
-                          capture_output=True, text=True, timeout=120)  # fmt: skip
+                          capture_output=True, text=True, timeout=300)  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -81,8 +81,8 @@ def run(folder: Path, *words: str) -> str:
 def test_an_address_is_not_made_up(tmp_path: Path) -> None:
     if not badges.address_of_the_project():
         done = subprocess.run([sys.executable, badges.__file__], capture_output=True, text=True,
-                              timeout=60)  # fmt: skip
+                              timeout=300)  # fmt: skip
         assert done.returncode == 1 and "no public address" in done.stdout
     done = subprocess.run([sys.executable, badges.__file__, "--repository", "https://x.example/a"],
-                          capture_output=True, text=True, timeout=60)  # fmt: skip
+                          capture_output=True, text=True, timeout=300)  # fmt: skip
     assert done.returncode == 2

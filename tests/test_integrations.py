@@ -27,7 +27,7 @@ def test_the_openai_sdk_that_vllm_brings(server: Server) -> None:
     done = subprocess.run(
         [sys.executable, FOLDER / "try_openai.py"],
         env=dict(os.environ, RERANK_URL=server.url, PYTHONPATH=str(FOLDER)),
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert _results(done) == ["ok", "ok"]
 

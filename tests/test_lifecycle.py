@@ -38,7 +38,7 @@ def test_a_second_launch_attaches_and_a_guest_does_not_stop_it(server: Server) -
         "print(s.record.pid, r.stopped, '|', r)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300
     )
     pid, stopped, _, *words = done.stdout.split()
     assert (int(pid), stopped) == (server.record.pid, "False")
@@ -120,9 +120,9 @@ def test_flags_that_the_kit_sets_itself_are_refused(flag: str) -> None:
 def test_a_launch_that_is_interrupted_leaves_nothing(own_state: Path, number: int) -> None:
     command = [sys.executable, "-m", "rerank_kit", "launch", "--profile", "practice"]
     child = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    wait_until(lambda: bool(vllm_processes(own_state)), 30)
+    wait_until(lambda: bool(vllm_processes(own_state)), 180)
     child.send_signal(number)
-    _, error = child.communicate(timeout=60)
+    _, error = child.communicate(timeout=300)
     assert child.returncode == 130 and "interrupted" in error
     assert clean(own_state)
 
@@ -140,7 +140,7 @@ def test_a_signal_at_the_worst_moment_leaves_nothing(own_state: Path, name: str)
         "process_group.adopt = adopt_late\n"
         "sys.exit(cli.main(['launch', '--profile', 'practice']))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert done.returncode == 130 and "interrupted" in done.stderr
     assert clean(own_state)
 
@@ -150,7 +150,8 @@ def test_a_launch_that_is_killed_is_found_and_stopped(own_state: Path) -> None:
     """SIGKILL gives no chance to clean up: the state file still knows the server."""
     command = [sys.executable, "-m", "rerank_kit", "launch", "--profile", "practice"]
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_until(lambda: bool(list((own_state / "servers").glob("*.json"))), 30)
+    # Not at the first sign of its file: that is written before there is a process.
+    wait_until(lambda: any(one.pid for one in registry.living()), 180)
     child.kill()
     child.wait()
     status = json.loads(cli("status", "--json").stdout)
@@ -185,12 +186,11 @@ def test_a_server_whose_launcher_died_before_it_was_written_down_is_found(own_st
         "process_group.adopt = lambda child: os.kill(os.getpid(), signal.SIGKILL)\n"
         "sys.exit(cli.main(['launch', '--profile', 'practice']))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=300)
     assert done.returncode == -signal.SIGKILL
-    wait_until(lambda: bool(vllm_processes(own_state)), 60)
-    (pid,) = vllm_processes(own_state)
+    wait_until(lambda: bool(vllm_processes(own_state)), 180)
     status = json.loads(cli("status", "--json").stdout)
-    assert (status["state"], status["pid"]) == ("starting", pid)
+    assert status["state"] == "starting" and status["pid"] in vllm_processes(own_state)
     assert cli("stop").returncode == 0
     assert clean(own_state)
 
@@ -199,9 +199,9 @@ def test_a_server_whose_launcher_died_before_it_was_written_down_is_found(own_st
 def test_a_launch_says_that_somebody_stopped_its_server(own_state: Path) -> None:
     command = [sys.executable, "-m", "rerank_kit", "launch", "--profile", "practice"]
     child = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-    wait_until(lambda: any(one.pid for one in registry.living()), 60)
+    wait_until(lambda: any(one.pid for one in registry.living()), 180)
     assert cli("stop").returncode == 0
-    _, error = child.communicate(timeout=120)
+    _, error = child.communicate(timeout=300)
     assert child.returncode == 1 and "stopped by somebody" in error
     assert clean(own_state)
 
@@ -232,7 +232,7 @@ def test_workers_that_outlive_their_server_are_known_and_ended(own_state: Path) 
     record.save()
     assert len(record.processes()) == 3
     parent.kill()
-    wait_until(lambda: not record.is_alive(), 30)
+    wait_until(lambda: not record.is_alive(), 180)
     (found,) = registry.living()
     assert found.state == "broken" and len(found.processes()) == 2
     assert stop_record(found).stopped

@@ -23,17 +23,20 @@ METADATA = "Metadata-Version: 2.1\nName: vllm\nVersion: 0.32.0+cpu\n"
 
 
 @pytest.mark.full
+@pytest.mark.timeout(1800)
 def test_both_generators_see_the_same_speed(server: Server, tmp_path: Path) -> None:
-    """Ours, theirs, ours, on the same server: pairs of the same lengths, two requests at once."""
-    ratios = []
-    for attempt in range(3):  # something else on the machine must not decide
+    """Ours, theirs, ours, on the same server: pairs of the same lengths, two requests at once.
+    Where the machine was not as fast before theirs as after it, theirs lies between the two."""
+    seen = []
+    for attempt in range(5):  # something else on the machine must not decide
         before = _ours(server, 2 * attempt)
         theirs = _theirs(server, tmp_path, attempt)
         after = _ours(server, 2 * attempt + 1)
-        ratios.append((before + after) / 2 / theirs)
-        if abs(ratios[-1] - 1) <= TOLERANCE:
+        seen.append((before, theirs, after))
+        slow, fast = sorted((before, after))
+        if slow * (1 - TOLERANCE) <= theirs <= fast * (1 + TOLERANCE):
             return
-    raise AssertionError(f"ours / theirs: {ratios}")
+    raise AssertionError(f"ours, theirs, ours, in pairs a second: {seen}")
 
 
 def _ours(server: Server, seed: int) -> float:

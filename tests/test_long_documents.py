@@ -168,7 +168,7 @@ def test_the_truncation_trap_and_the_way_round_it(server: Server, reranker: Rera
     answer = requests.post(f"{server.url}/v1/rerank", json=body, timeout=300)
     assert answer.status_code == 200
     trapped = [row["relevance_score"] for row in answer.json()["results"]]
-    assert max(trapped) - min(trapped) < 1e-6  # three documents, one score: none was read
+    assert max(trapped) - min(trapped) < 1e-5  # three documents, one score: none was read
     honest = reranker.rank(QUERY, texts)
     assert honest.scores[0] - honest.scores[-1] > 0.1
     long = long_text(120)

@@ -17,12 +17,11 @@ NEIGHBOUR = "import torch, triton; torch.ones(8) @ torch.ones(8); print('open');
 
 @pytest.mark.skipif(not psutil.LINUX, reason="only Linux tells which pages are shared")
 def test_a_neighbour_does_not_change_what_a_server_takes(server: Server) -> None:
-    """The system's proportional memory (PSS) does change: notebook 03 once failed in CI, where
-    it ran beside other servers."""
+    """The system's proportional memory (PSS) does change, by as much as there are others already:
+    notebook 03 once failed in CI, where it ran beside other servers."""
     assert server.record is not None
     group = process_group.members(server.record.pid)
     alone = memory.main_memory_gib(group)
-    proportional = sum(one.memory_full_info().pss for one in group) / models.GIB
     neighbour = subprocess.Popen(
         [sys.executable, "-u", "-c", NEIGHBOUR],
         stdin=subprocess.PIPE,
@@ -32,11 +31,20 @@ def test_a_neighbour_does_not_change_what_a_server_takes(server: Server) -> None
     try:
         assert neighbour.stdout is not None and neighbour.stdout.readline() == "open\n"
         beside = memory.main_memory_gib(group)
-        divided = sum(one.memory_full_info().pss for one in group) / models.GIB
+        in_common = pages_in_common(psutil.Process(neighbour.pid), group)
     finally:
-        neighbour.communicate("\n", timeout=30)
+        neighbour.communicate("\n", timeout=300)
     assert beside == pytest.approx(alone, abs=0.01)
-    assert divided < proportional - 0.02  # else this test would notice nothing
+    assert in_common / models.GIB > 0.02  # else this test would notice nothing
+
+
+def pages_in_common(one: psutil.Process, others: list[psutil.Process]) -> int:
+    """Bytes of the files that both have open, as far as the one has read them."""
+    theirs = {mapping.path for other in others for mapping in other.memory_maps()}
+    return sum(
+        mapping.shared_clean for mapping in one.memory_maps()
+        if mapping.path.startswith("/") and mapping.path in theirs
+    )  # fmt: skip
 
 
 def test_shared_pages_count_once_and_ended_processes_not_at_all(server: Server) -> None:
@@ -49,5 +57,5 @@ def test_shared_pages_count_once_and_ended_processes_not_at_all(server: Server) 
         assert together < sum(resident) - 0.02
     ended = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     process = psutil.Process(ended.pid)
-    ended.communicate(b"\n", timeout=30)
+    ended.communicate(b"\n", timeout=300)
     assert memory.main_memory_gib([process]) == 0

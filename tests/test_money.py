@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import doctest
 import json
 import os
@@ -43,6 +44,20 @@ def guards_of(state: Path) -> list[psutil.Process]:
         except psutil.Error:
             continue
     return found
+
+
+def kill_guards(state: Path) -> None:
+    """Keeper and watcher, until none is left: a keeper that lives a moment longer than its watcher
+    starts another one."""
+
+    def none_left() -> bool:
+        found = guards_of(state)
+        for process in found:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        return not found
+
+    wait_until(none_left, 180)
 
 
 def state_is(*wanted: str) -> Callable[[], bool]:
@@ -110,7 +125,7 @@ def test_a_guard_powers_off_by_the_command_it_was_given(guarded: Path, tmp_path:
     budget = Budget(FAST, 2, on_limit="poweroff", countdown_seconds=1,
                     power_off_command=(str(stand_in), "now", "a b"))  # fmt: skip
     assert money.start_guard(budget, paid_hours=0).is_alive
-    wait_until(state_is(guard_files.DONE), 30)
+    wait_until(state_is(guard_files.DONE), 180)
     assert (tmp_path / "called").read_text() == "now a b\n"
     said = " ".join(guard_files.read_state().messages)
     for words in ("50 %", "80 %", "100 %", "In 1 seconds", "powering off", "told to power off"):
@@ -122,7 +137,7 @@ def test_a_power_off_that_fails_is_tried_again_and_then_said_loudly(guarded: Pat
     budget = Budget(FAST, 1, on_limit="poweroff", countdown_seconds=0,
                     power_off_command=("false",))  # fmt: skip
     money.start_guard(budget, paid_hours=0)
-    wait_until(state_is(guard_files.FAILED), 30)
+    wait_until(state_is(guard_files.FAILED), 180)
     messages = guard_files.read_state().messages
     assert sum("powering off" in line for line in messages) == 3
     assert "STILL ON" in messages[-1]
@@ -133,7 +148,7 @@ def test_a_countdown_can_be_cancelled(guarded: Path, tmp_path: Path) -> None:
     budget = Budget(FAST, 1, on_limit="poweroff", countdown_seconds=600,
                     power_off_command=("touch", str(called)))  # fmt: skip
     money.start_guard(budget, paid_hours=0)
-    wait_until(state_is(guard_files.COUNTDOWN), 30)
+    wait_until(state_is(guard_files.COUNTDOWN), 180)
     asked = cli("budget", "--json")
     assert asked.returncode == 0 and json.loads(asked.stdout)["action_in_seconds"] > 500
     assert cli("budget", "--cancel").returncode == 0
@@ -189,26 +204,25 @@ def test_a_second_guard_only_changes_the_budget(guarded: Path) -> None:
     first = money.start_guard(Budget(1.0, 1000.0), paid_hours=1)
     second = money.start_guard(Budget(1.0, 2000.0))
     assert second.pid == first.pid
-    wait_until(lambda: 0 < guard_files.read_state().percent < 0.06, 15)
-    assert len(guards_of(guarded)) == 2  # one keeper, one watcher
+    wait_until(lambda: 0 < guard_files.read_state().percent < 0.06, 180)
+    # One keeper, one watcher. A child that is just being started looks like its parent.
+    wait_until(lambda: len(guards_of(guarded)) == 2, 60)
 
 
 def test_a_killed_guard_comes_back_and_has_forgotten_nothing(guarded: Path) -> None:
     first = money.start_guard(Budget(1.0, 1000.0), paid_hours=5)
     os.kill(first.pid, signal.SIGKILL)
-    wait_until(lambda: guard_files.read_state().pid not in (0, first.pid), 30)
+    wait_until(lambda: guard_files.read_state().pid not in (0, first.pid), 180)
     second = guard_files.read_state()
     assert second.is_alive and second.counted_seconds >= 5 * 3600
-    for process in guards_of(guarded):  # keeper and watcher at once
-        process.kill()
-    wait_until(lambda: not guards_of(guarded), 10)
+    kill_guards(guarded)
     third = money.guard_state()
     assert third.is_alive and third.counted_seconds >= second.counted_seconds
 
 
 def test_the_guard_outlives_the_process_that_started_it(guarded: Path) -> None:
     words = [sys.executable, "-m", "rerank_kit", "budget", "--price-per-hour", "1", "--limit", "99"]
-    subprocess.run(words, check=True, capture_output=True, timeout=60)
+    subprocess.run(words, check=True, capture_output=True, timeout=300)
     assert guard_files.read_state().is_alive
     assert cli("budget", "--off").returncode == 0
     assert not guards_of(guarded)
@@ -217,17 +231,16 @@ def test_the_guard_outlives_the_process_that_started_it(guarded: Path) -> None:
 def test_status_and_stop_tell_of_a_guard_that_runs(guarded: Path) -> None:
     assert "guard" not in cli("status").stdout
     assert json.loads(cli("stop", "--json").stdout)["guard"] is None
-    money.start_guard(Budget(1.0, 200.0, "CNY", idle_minutes=30), paid_hours=100)
-    wait_until(lambda: guard_files.read_state().percent > 49, 30)
+    # So little an hour that the time which this test takes is not seen in the sum.
+    money.start_guard(Budget(0.01, 200.0, "CNY", idle_minutes=30), paid_hours=10_000)
+    wait_until(lambda: guard_files.read_state().percent > 49, 180)
     said = cli("status").stdout
     assert "100.00 CNY of 200.00 CNY spent (50 %)" in said
     assert "at the limit, or after 30 idle minutes, it stops the servers" in said
     facts = json.loads(cli("status", "--json").stdout)["guard"]
     assert facts["alive"] and facts["limit"] == 200.0 and facts["on_limit"] == "stop"
     assert "still on duty: guard" in cli("stop").stdout
-    for process in guards_of(guarded):
-        process.kill()
-    wait_until(lambda: not guards_of(guarded), 10)
+    kill_guards(guarded)
     assert "IT HAS DIED" in cli("status").stdout
     assert json.loads(cli("status", "--json").stdout)["guard"]["alive"] is False
 
@@ -239,7 +252,7 @@ def test_a_spent_budget_stops_a_real_server_whose_kernel_is_dead(guarded: Path) 
     (record,) = registry.living()
     assert record.state == "ready"
     money.start_guard(Budget(FAST, 2, countdown_seconds=1), paid_hours=0)
-    wait_until(state_is(guard_files.DONE, guard_files.FAILED), 60)
+    wait_until(state_is(guard_files.DONE, guard_files.FAILED), 180)
     assert guard_files.read_state().state == guard_files.DONE
     assert not record.is_alive() and clean(guarded)
     assert "RENTED MACHINE still runs" in guard_files.read_state().messages[-1]
@@ -255,6 +268,6 @@ def test_an_idle_server_is_stopped_and_a_busy_one_is_not(guarded: Path) -> None:
         reranker.score([("a", "b")])
         assert guard_files.read_state().state == guard_files.WATCHING
         time.sleep(1)
-    wait_until(state_is(guard_files.DONE, guard_files.FAILED), 90)
+    wait_until(state_is(guard_files.DONE, guard_files.FAILED), 180)
     assert "no request" in " ".join(guard_files.read_state().messages)
     assert running.record is not None and not running.record.is_alive() and clean(guarded)

@@ -31,13 +31,14 @@ LAYERS = (
 
 
 def test_import_is_light_and_quick() -> None:
+    """Counted in computing time: on a busy machine it waits for its turn as well."""
     code = (
-        "import time; t = time.perf_counter(); import rerank_kit; s = time.perf_counter() - t\n"
+        "import time; t = time.process_time(); import rerank_kit; s = time.process_time() - t\n"
         f"import sys, json; print(json.dumps([s, [m for m in {HEAVY!r} if m in sys.modules]]))"
     )
     runs = [
         json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True,
-                                  text=True, timeout=60).stdout)
+                                  text=True, timeout=300).stdout)
         for _ in range(3)
     ]  # fmt: skip
     assert min(seconds for seconds, _ in runs) < 0.3
@@ -50,7 +51,7 @@ def test_no_part_that_talks_to_a_server_loads_heavy_libraries(module: str) -> No
         f"import rerank_kit.{module}, sys; print([m for m in {HEAVY!r} if m in sys.modules])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300
     )
     assert done.stdout.strip() == "[]"
 

@@ -136,6 +136,7 @@ def test_a_page_that_is_closed_leaves_no_server_behind(
 
 
 @pytest.mark.full
+@pytest.mark.timeout(1500)
 def test_stopped_it_leaves_no_server_and_goes_on_where_it_stopped(
     tune: Any, own_state: Path
 ) -> None:

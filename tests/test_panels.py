@@ -35,7 +35,7 @@ MIB = 2**20
 
 def test_importing_the_panels_loads_no_widgets() -> None:
     code = "import sys, rerank_kit.panels; print('ipywidgets' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert done.stdout.strip() == "False", done.stderr
 
 
@@ -46,7 +46,7 @@ def test_without_ipywidgets_it_says_what_to_install() -> None:
         "try: panels.rank()\n"
         "except RerankKitError as error: print(error)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert 'pip install "rerank-kit[notebooks]"' in done.stdout, done.stderr
 
 

@@ -94,7 +94,7 @@ def test_a_platform_gets_the_scores_of_a_plain_request(
     found = ask(server.url, reranker.model)
     assert found.keys() == expected.keys()
     for index, score in found.items():
-        assert score == pytest.approx(expected[index], abs=1e-6)
+        assert score == pytest.approx(expected[index], abs=1e-5)
 
 
 #: A search answer of Elasticsearch and OpenSearch (`POST /corpus/_search` with a match query), in

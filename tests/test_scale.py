@@ -174,7 +174,7 @@ def test_stop_ends_a_router_whose_program_was_killed(
         "print(Router([sys.argv[1]]).port, flush=True); os.kill(os.getpid(), 9)"
     )
     done = subprocess.run([sys.executable, "-c", code, server.url], capture_output=True, text=True,
-                          timeout=120)  # fmt: skip
+                          timeout=300)  # fmt: skip
     port = int(done.stdout)
     assert not machine.port_is_free(port)
     assert f"router on port {port}: ended" in cli("stop").stdout
@@ -183,11 +183,12 @@ def test_stop_ends_a_router_whose_program_was_killed(
 
 
 @pytest.mark.full
+@pytest.mark.timeout(1200)
 def test_no_request_is_lost_when_one_of_two_servers_is_killed(tmp_path: Path) -> None:
     words = [sys.executable, str(REPOSITORY / "scripts" / "failover.py")]
     done = subprocess.run(
         [*words, "--phase-requests", "30", "--json", str(tmp_path / "counts.json")],
-        capture_output=True, text=True, timeout=550,
+        capture_output=True, text=True, timeout=1100,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     counts = json.loads((tmp_path / "counts.json").read_text())

@@ -243,7 +243,7 @@ def test_packages_of_the_image_keep_their_versions() -> None:
 
 
 def test_the_probe_runs_on_a_real_interpreter() -> None:
-    status, text = machine.run([sys.executable, "-c", reuse.PROBE], 60)
+    status, text = machine.run([sys.executable, "-c", reuse.PROBE], 300)
     assert status == 0 and reuse.parse_probe(text)["python"] == list(sys.version_info[:2])
 
 

@@ -163,10 +163,10 @@ def test_open_loop_counts_the_waiting_from_the_arrival(server: Server) -> None:
     workload = shipped_workload("design", documents_per_request=6)
     calm = run_load(server.url, workload, Load(concurrency=1, requests=4, warm_up_requests=1))
     flood = run_load(
-        server.url, workload, Load(rate=200.0, requests=10, warm_up_requests=0),
+        server.url, workload, Load(rate=200.0, requests=30, warm_up_requests=0),
         first_request=calm.next_request,
     )  # fmt: skip
-    assert flood.requests == 10 and flood.failed == 0
+    assert flood.requests == 30 and flood.failed == 0
     assert flood.seconds_p99 > 2 * calm.seconds_p50
 
 
@@ -257,16 +257,18 @@ def test_tune_is_interrupted_and_goes_on(own_state: Path) -> None:
     folder = own_state / "tuning"
     wait_until(lambda: list(folder.glob("*.json")), 240)
     first.send_signal(signal.SIGINT)
-    said = first.communicate(timeout=120)[1]
+    said = first.communicate(timeout=300)[1]
     assert first.returncode == 130 and "interrupted" in said
-    wait_until(lambda: clean(own_state), 60)
+    wait_until(lambda: clean(own_state), 180)
     second = subprocess.run(command, capture_output=True, text=True, timeout=400)
     assert second.returncode == 0, second.stderr
     found = json.loads(second.stdout)
     assert found["remembered"] >= 1 and found["starts"] <= 2
-    assert found["choices"]["--block-size"] == "32"
-    assert [step["verdict"] for step in found["steps"]][:2] == ["start", "kept"]
-    assert found["steps"][1]["measured"]["cached_share"] > 0.3
+    start, step = found["steps"][:2]
+    assert start["verdict"] == "start" and step["verdict"] in ("kept", "slower")
+    # How fast it is depends on what else this machine does; what is chosen follows from it.
+    assert (found["choices"]["--block-size"] == "32") == (step["verdict"] == "kept")
+    assert step["measured"]["cached_share"] > 0.3 > start["measured"]["cached_share"]
     assert clean(own_state)
 
 

@@ -166,7 +166,7 @@ def rank_through_a_tunnel(laptop: Laptop, server: Server, login: SshTarget, *mor
         assert url.startswith("http://127.0.0.1:"), said + child.stdout.read()
         assert scores(laptop.rank(url)) == pytest.approx(expected(server), abs=1e-5)
         child.send_signal(signal.SIGINT)
-        assert child.wait(60) == 0
+        assert child.wait(180) == 0
     finally:
         child.kill()
         child.wait()

@@ -50,12 +50,12 @@ def backend(
         )  # fmt: skip
     url = f"http://127.0.0.1:{port}"
     try:
-        wait_until(lambda: _answers(url) or child.poll() is not None, 120)
+        wait_until(lambda: _answers(url) or child.poll() is not None, 180)
         assert child.poll() is None, (folder / "log").read_text()
         yield url, behind
     finally:
         child.terminate()
-        child.wait(30)
+        child.wait(180)
 
 
 def _search(url: str, query: str) -> requests.Response:

@@ -33,10 +33,10 @@ def tunnel(options: Namespace) -> Result:
         ask=may_ask(options),
     )  # fmt: skip
     with opened:
-        say(options, f"open:  {opened.url} is port {options.remote_port} of {target.host}\n"
-                     f"use:   export RERANK_URL={opened.url}\n"
-                     "stop:  Ctrl-C")  # fmt: skip
-        try:
+        try:  # from the moment on when Ctrl-C is offered
+            say(options, f"open:  {opened.url} is port {options.remote_port} of {target.host}\n"
+                         f"use:   export RERANK_URL={opened.url}\n"
+                         "stop:  Ctrl-C")  # fmt: skip
             opened.keep_open(options.tries, lambda text: say(options, text))
         except KeyboardInterrupt:
             pass

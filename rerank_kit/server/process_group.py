@@ -15,7 +15,7 @@ from rerank_kit.registry import process_is_running
 #: vLLM ends itself within a second of SIGTERM when healthy; a failed start was seen to need a
 #: second SIGTERM after its engine had died (SERVING.md section 9).
 TERM_ROUNDS_SECONDS = (8.0, 4.0)
-KILL_SECONDS = 5.0
+KILL_SECONDS = 15.0  # the kernel needs a while to give back the memory of a large one
 
 
 def members(group: int) -> list[psutil.Process]:

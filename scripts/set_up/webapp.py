@@ -37,7 +37,7 @@ the line for it is printed. Every viewer has a page of their own; the server is 
 Ctrl-C ends the page and the servers that were started for it or in it.
 """
 _PROFILES = ("auto", "practice", "cpu", "gpu", "remote")
-START_SECONDS = 60.0
+START_SECONDS = 180.0
 FORGOTTEN_SECONDS = 3600
 
 

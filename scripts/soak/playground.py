@@ -21,7 +21,7 @@ LIMIT_SECONDS = 900.0  # never reached where anything works, however busy the ma
 #: A random moment of a start is waited for no longer than this.
 MOMENT_SECONDS = 60.0
 #: A vLLM whose parent died ends by itself within this time, or it is called an orphan.
-OWN_END_SECONDS = 30.0
+OWN_END_SECONDS = 120.0
 INTENT_GRACE_SECONDS = 5.0  # registry.py
 LAUNCH = [sys.executable, "-m", "rerank_kit", "launch", "--profile", "practice"]
 
@@ -142,12 +142,12 @@ class Playground:
         for child in self._started:
             if child.poll() is None:
                 child.kill()
-            child.communicate(timeout=60)
+            child.communicate(timeout=LIMIT_SECONDS)
         self._started.clear()
 
     def untidy(self) -> list[str]:
         """What is left after a stop."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while self.processes() and time.monotonic() < deadline:
             time.sleep(0.1)
         problems = [f"orphan: pid {one.pid} {words(one)}" for one in self.processes()]

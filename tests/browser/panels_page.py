@@ -44,7 +44,7 @@ def webapp(port: int, state: Path, *options: str, root: Path = REPOSITORY) -> It
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
             try:
-                process.communicate(timeout=120)
+                process.communicate(timeout=300)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 raise
@@ -66,7 +66,7 @@ class Visitor:
 
     def __init__(self, browser: Any, url: str, theme: str = "light", width: int = 1280) -> None:
         self.page = browser.new_context(viewport={"width": width, "height": 900}).new_page()
-        self.page.set_default_timeout(90_000)
+        self.page.set_default_timeout(180_000)
         self.outside: list[str] = []
         inside = (url, url.replace("http", "ws"), "data:", "blob:")
         self.page.on(

@@ -22,7 +22,7 @@ from rerank_kit.machine import free_port
 
 playwright_api = pytest.importorskip("playwright.sync_api")
 
-pytestmark = [pytest.mark.browser, pytest.mark.full]
+pytestmark = [pytest.mark.browser, pytest.mark.full, pytest.mark.timeout(1200)]
 REPOSITORY = Path(__file__).parents[2]
 PICTURES = REPOSITORY / "artefacts"
 QUIET = {"fetchNews": "false", "checkForUpdates": False, "doNotDisturbMode": True}
@@ -64,7 +64,7 @@ def lab(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[La
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
     running = Lab(f"http://127.0.0.1:{port}", token)
     try:
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 300
         while not _answers(running):
             assert time.monotonic() < deadline, (folder / "lab.log").read_text()[-2000:]
             time.sleep(0.5)
@@ -73,7 +73,7 @@ def lab(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[La
         yield running
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(180)
 
 
 def _answers(lab: Lab) -> bool:
@@ -108,7 +108,7 @@ def test_a_notebook_runs_from_top_to_bottom(
 ) -> None:
     lab.put_settings(THEME, {"theme": theme})
     page = chromium.new_context(viewport={"width": width, "height": 900}).new_page()  # type: ignore[attr-defined]
-    page.set_default_timeout(90_000)
+    page.set_default_timeout(180_000)
     outside: list[str] = []
     page.on("request", lambda r: outside.append(r.url) if _is_outside(r.url, lab) else None)
     page.goto(f"{lab.url}/lab/tree/notebooks/{name}.ipynb?token={lab.token}&reset")
@@ -119,7 +119,7 @@ def test_a_notebook_runs_from_top_to_bottom(
     _menu(page, "Edit", "Clear Outputs of All Cells")
     page.wait_for_function(f"!({ALL_RAN})()")
     _menu(page, "Run", "Run All Cells")
-    page.wait_for_function(ALL_RAN, timeout=180_000)
+    page.wait_for_function(ALL_RAN, timeout=600_000)
     PICTURES.mkdir(exist_ok=True)
     look = f"{name}-{theme.split()[-1].lower()}-{width}"
     page.screenshot(path=PICTURES / f"{look}-end.png")

@@ -55,7 +55,7 @@ def test_the_story_of_somebody_who_does_not_code(chromium: Any, tmp_path: Path) 
         _stop(first)
         assert first.outside == []
         app.send_signal(signal.SIGINT)
-        said, _ = app.communicate(timeout=120)
+        said, _ = app.communicate(timeout=300)
         assert app.returncode == 0 and "The page is closed." in said, said
     left = list((tmp_path / "state" / "servers").glob("*.json"))
     assert left == [], "a server is left"
@@ -68,7 +68,7 @@ def test_the_page_ends_when_nobody_reads_what_it_says(tmp_path: Path) -> None:
         here.wait_for_the_page(app)
         app.stdout.close()
         app.send_signal(signal.SIGINT)
-        assert app.wait(60) == 0
+        assert app.wait(180) == 0
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", port)) != 0, "the page is left"
 
@@ -184,7 +184,7 @@ def _tune(visitor: here.Visitor) -> None:
     visitor.fill("Tokens of a pair (empty: as they are)", "128")
     visitor.wait_for("A server of ours is running")
     visitor.press("Start the search")
-    visitor.wait_for("Start 1 of 20 at most: importing vLLM")
+    visitor.wait_for("Start 1 of 20 at most: ")  # some stage of it: the first may be over
     visitor.picture(PICTURES / "panels-tuning-light-1280.png")
     visitor.press("Stop")
     visitor.wait_for("Stopped. What was measured is kept")

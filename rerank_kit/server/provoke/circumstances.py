@@ -88,7 +88,7 @@ def enter(group: Path, pid: int) -> None:
 
 def _remove(group: Path) -> None:
     """A group goes away when its last process has."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while group.is_dir() and time.monotonic() < deadline:
         try:
             group.rmdir()
