@@ -42,7 +42,7 @@ def check_cheap_enough(pairs_per_second: float) -> str:
         return "hint: a speed is more than 0"
     share = cost_per_thousand_queries(1.0, pairs_per_second, _DOCUMENTS)
     if share > 1.005 * _SHARE_OF_AN_HOUR:
-        return "hint: at that speed it costs more; how many pairs are it, in how many seconds?"
+        return "hint: at that speed it costs more; how many pairs is that, in how many seconds?"
     if share < 0.995 * _SHARE_OF_AN_HOUR:
         return "hint: that is cheap enough, and faster than needed"
     return PASS

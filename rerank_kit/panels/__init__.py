@@ -41,7 +41,7 @@ def search(reranker: Reranker | None = None, folder: str = "") -> Panel:
 
 
 def tune(profile: str = "auto") -> Panel:
-    """Search the fastest settings that rank the same: `tune(Search(...))` with buttons."""
+    """Find the fastest settings that rank the same: `tune(Search(...))` with buttons."""
     return _view("tune", "TunePanel")(profile)
 
 

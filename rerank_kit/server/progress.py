@@ -24,9 +24,9 @@ def shown(
 
     bar = tqdm(
         total=100,
-        desc=title,
+        desc=f"{title}: starting",
         disable=not (_in_notebook() or sys.stderr.isatty()),
-        bar_format="{percentage:3.0f}% |{bar:20}| {desc}",
+        bar_format=bar_format(_in_notebook()),
     )
 
     def report(progress: Progress) -> None:
@@ -35,6 +35,12 @@ def shown(
 
     with bar:
         yield report
+
+
+def bar_format(in_notebook: bool) -> str:
+    """A notebook draws the bar itself, as a widget: one of letters beside it would be a second,
+    and all that is left, at 0 %, where a saved notebook is read without widgets."""
+    return "{desc}" if in_notebook else "{percentage:3.0f}% |{bar:20}| {desc}"
 
 
 def _in_notebook() -> bool:

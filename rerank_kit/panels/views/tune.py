@@ -19,7 +19,7 @@ _WORDS = {OWN_TEXTS: "my own texts, pasted"}
 
 class TunePanel(frame.Panel):
     title = "Tune"
-    purpose = "Search the fastest settings that still rank the same, one at a time."
+    purpose = "Find the fastest settings that still rank the same, one at a time."
     code = "tune(Search(settings, knobs, workload, Guard(0.99)))"
     model: TuneModel
 
