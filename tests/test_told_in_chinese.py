@@ -16,15 +16,16 @@ from sentences_in_code import Source, error_names
 import rerank_kit
 from rerank_kit import doctor, errors, versions
 from rerank_kit.doctor import findings, known_bugs
+from rerank_kit.language import translated, translation
 from rerank_kit.search.measures import Difference
 from rerank_kit.search.verdict import Verdict
 from rerank_kit.server import signatures
 from rerank_kit.server.settings import RESERVED_FLAGS
 
 pytest.importorskip("ipywidgets")
-from rerank_kit.panels.views import language
 from rerank_kit.panels.views.doctor import _finding_html
 from rerank_kit.panels.views.judge import verdict_html
+from rerank_kit.panels.views.language import _Pieces
 
 
 def _unknown(text: str) -> list[str]:
@@ -32,8 +33,8 @@ def _unknown(text: str) -> list[str]:
     with_numbers = re.sub(r"\{\w+\}", "7", text)
     return [
         one
-        for one in language._SENTENCES.split(with_numbers)
-        if language.translated(one) == one and re.search(r"[A-Za-z]{3}", one)
+        for one in translation.sentences(with_numbers)
+        if translated(one) == one and re.search(r"[A-Za-z]{3}", one)
     ]
 
 
@@ -44,7 +45,7 @@ def test_every_failure_family_is_told_in_chinese() -> None:
         texts = [family.title, family.cause, *(fix.why for fix in family.fixes)]
         texts += [fix.change for fix in family.fixes if fix.kind == "advice"]
         english = [one for text in texts for one in _unknown(text)]
-        whole = language.translated(re.sub(r"\{\w+\}", "7", family.cause))
+        whole = translated(re.sub(r"\{\w+\}", "7", family.cause))
         english += [whole] if re.search(r"[a-z]{3,} [a-z]{2,} [a-z]{3,}", whole) else []
         if english:
             missing[family.id] = english
@@ -59,9 +60,9 @@ def test_the_messages_of_the_clinic_are_told_in_chinese() -> None:
         texts = [one.title, one.cause, *(fix.why for fix in one.fixes)]
         texts += [fix.change for fix in one.fixes if fix.kind == "advice"]
         for text in filter(None, texts):
-            told |= set(language._SENTENCES.split(text))
+            told |= set(translation.sentences(text))
             missing |= set(_unknown(text))
-            shown = language.translated(re.sub(r"\{\w+\}", "7", text))
+            shown = translated(re.sub(r"\{\w+\}", "7", text))
             mixed += [shown] if has_chinese(shown) and half_english(shown) else []
     assert mixed == []
     assert len(told) > 300
@@ -105,12 +106,12 @@ def untold_findings() -> tuple[list[str], int]:
                          ((2, "detail"), (3, "cost"), (4, "fix"))]  # fmt: skip
                 for detail, cost, fix in itertools.product(*texts):
                     one = findings.Finding("x", status, detail, cost, fix)
-                    pieces = language._Pieces(language.translated)
+                    pieces = _Pieces(translated)
                     pieces.feed(_finding_html(one))
                     shown = re.sub("<[^>]+>", "", html.unescape("".join(pieces.out)))
                     seen += 1
                     parts = filter(of_our_own, (detail, cost, fix))
-                    if half_english(shown) or any(language.translated(p) == p for p in parts):
+                    if half_english(shown) or any(translated(p) == p for p in parts):
                         missing.append(shown)
     return missing, seen
 
@@ -142,12 +143,12 @@ def test_a_finding_without_chinese_is_noticed(
 
 def forget(monkeypatch: pytest.MonkeyPatch, english: str) -> None:
     """As if the catalogue had no Chinese for this message."""
-    exact, patterns = language._catalogue()
-    gone = language._pattern(english).pattern
+    exact, patterns = translation._catalogue()
+    gone = translation._pattern(english).pattern
     less = {key: value for key, value in exact.items() if key != english}
     fewer = [one for one in patterns if one[0].pattern != gone]
     assert len(less) + len(fewer) == len(exact) + len(patterns) - 1
-    monkeypatch.setattr(language, "_catalogue", lambda: (less, fewer))
+    monkeypatch.setattr(translation, "_catalogue", lambda: (less, fewer))
 
 
 def test_every_known_bug_is_told_in_chinese() -> None:
@@ -160,7 +161,7 @@ def test_every_known_bug_is_told_in_chinese() -> None:
         detail = f"vLLM {found}: {'; '.join(bug.effect for bug in bugs)}"
         fix = f"{bugs[0].cure}  ({', '.join(dict.fromkeys(bug.source for bug in bugs))})"
         for text in (detail, fix):
-            shown = language.translated(text)
+            shown = translated(text)
             assert has_chinese(shown) and not half_english(shown), (found, shown)
 
 
@@ -194,7 +195,7 @@ def english_of(texts: list[str]) -> list[str]:
         text
         for text in texts
         if of_our_own(text) and not ONLY_IN_CODE.fullmatch(text)
-        and (half_english(language.translated(text)) or not has_chinese(language.translated(text)))
+        and (half_english(translated(text)) or not has_chinese(translated(text)))
     ]  # fmt: skip
 
 
@@ -234,7 +235,7 @@ def test_every_error_of_a_panel_is_told_in_chinese() -> None:
 def test_an_error_without_chinese_is_noticed(english: str, monkeypatch: pytest.MonkeyPatch) -> None:
     forget(monkeypatch, english)
     missing, _ = untold_errors()
-    assert any(language._pattern(english).fullmatch(one) for one in missing)
+    assert any(translation._pattern(english).fullmatch(one) for one in missing)
 
 
 @pytest.mark.parametrize(
@@ -293,7 +294,7 @@ VERDICTS = {
 def test_the_verdict_is_told_in_chinese(sure: str, minutes: float) -> None:
     made = a_verdict(sure, minutes)
     assert made.difference.verdict == sure
-    pieces = language._Pieces(language.translated)
+    pieces = _Pieces(translated)
     pieces.feed(verdict_html(made, "zh"))
     shown = "".join(pieces.out)
     link = re.search('base64,([^"]+)', shown)
@@ -351,4 +352,4 @@ def a_verdict(sure: str, minutes: float = 3.0) -> Verdict:
 )
 def test_messages_inside_messages(english: str, chinese: str) -> None:
     """One message may end with another, which is looked up by itself."""
-    assert language.translated(english) == chinese
+    assert translated(english) == chinese
