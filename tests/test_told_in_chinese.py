@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 import pytest
+from chinese_texts import forget, half_english, has_chinese, of_our_own
 from sentences_in_code import Source, error_names
 
 import rerank_kit
@@ -69,31 +70,6 @@ def test_the_messages_of_the_clinic_are_told_in_chinese() -> None:
     assert len(missing) <= 0.03 * len(told), missing
 
 
-#: Words that are the same in every language: commands, flags, settings, paths, code.
-CODE = re.compile(
-    r"`[^`]*`|https?://\S+|\"[^\"]*\"|\brerank-kit [a-z]+|\bbash \S+|\bpip install\b|\bSSH\b|"
-    r"(?<!\w)--?[\w-]+|\S*[/_=|<>]\S*"
-)
-
-
-#: What is called the same in Chinese, with spaces in it.
-CALLED = re.compile("NVIDIA Container Toolkit|kubectl describe pvc|git lfs pull")
-#: A place in a message for any name may have swallowed such a word.
-SMALL_WORDS = re.compile(r"\b(The|the|an|of|is|are|its|this|that|has|was|with|for|from|not)\b")
-
-
-def half_english(shown: str) -> bool:
-    """Whether English is left in a text that is shown in Chinese: three words in a row, or a word
-    that no name has."""
-    words = CODE.sub(" | ", CALLED.sub(" | ", shown))
-    in_a_row = re.search(r"[A-Za-z']{2,}[,:;]? [A-Za-z']{2,}[,:;]? [A-Za-z']{2,}", words)
-    return bool(in_a_row or has_chinese(shown) and SMALL_WORDS.search(words))
-
-
-def of_our_own(text: str) -> bool:
-    return bool(re.search(r"[A-Za-z]{3}", CODE.sub(" ", text)))
-
-
 def untold_findings() -> tuple[list[str], int]:
     """What the Doctor panel can show, as a Chinese reader sees it: those with English in them,
     and how many there are in all. Read out of the doctor's source."""
@@ -141,16 +117,6 @@ def test_a_finding_without_chinese_is_noticed(
     assert len(missing) >= 1
 
 
-def forget(monkeypatch: pytest.MonkeyPatch, english: str) -> None:
-    """As if the catalogue had no Chinese for this message."""
-    exact, patterns = translation._catalogue()
-    gone = translation._pattern(english).pattern
-    less = {key: value for key, value in exact.items() if key != english}
-    fewer = [one for one in patterns if one[0].pattern != gone]
-    assert len(less) + len(fewer) == len(exact) + len(patterns) - 1
-    monkeypatch.setattr(translation, "_catalogue", lambda: (less, fewer))
-
-
 def test_every_known_bug_is_told_in_chinese() -> None:
     """For every release that the kit has facts of, and older ones."""
     versions_known = [row.version for row in versions.table()] + ["0.8.0", "0.9.1", "0.10.2"]
@@ -163,10 +129,6 @@ def test_every_known_bug_is_told_in_chinese() -> None:
         for text in (detail, fix):
             shown = translated(text)
             assert has_chinese(shown) and not half_english(shown), (found, shown)
-
-
-def has_chinese(text: str) -> bool:
-    return bool(re.search(r"[\u4e00-\u9fff]", text))
 
 
 #: The files whose errors a person can provoke in a panel.
