@@ -1,9 +1,10 @@
-"""The course's answers in Chinese: every hint of an exercise, and how a text finds its Chinese."""
+"""What is printed in Chinese: the hints of exercises, what `check` and the doctor find, errors."""
 
 from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -12,11 +13,13 @@ from pathlib import Path
 
 import pytest
 from babel.messages.pofile import read_po
-from chinese_texts import forget, half_english, has_chinese
+from chinese_texts import forget, half_english, has_chinese, of_our_own
 from sentences_in_code import UNKNOWN, Source
 
-from rerank_kit import exercises, memory
+from rerank_kit import errors, exercises, machine, memory
+from rerank_kit.doctor import Finding
 from rerank_kit.language import LANGUAGES, localised, translated, translation
+from rerank_kit.machine.gpu import what_capability_means, what_driver_means
 
 FILES = sorted(Path(exercises.__file__).parent.glob("*.py"))
 T4 = memory.device_named("T4")
@@ -161,3 +164,105 @@ def test_the_light_package_answers_in_english(
     monkeypatch.setitem(sys.modules, "babel.messages.pofile", None)
     translation._catalogue.cache_clear()
     assert localised("hint: the price is PRICE_PER_HOUR") == "hint: the price is PRICE_PER_HOUR"
+
+
+def untold_of_the_machine() -> tuple[list[str], int]:
+    """What `rerank-kit check` can say in which a Chinese reader finds English; how many texts."""
+    source = Source(Path(machine.__file__).parent / "findings.py")
+    texts = {
+        text
+        for call in source.calls("Finding")
+        for place, name in ((2, "detail"), (3, "fix"))
+        for text in source.argument(call, place, name)
+        if of_our_own(text) and not NAMES_ONLY.fullmatch(text) and not MADE_UP.search(text)
+    }
+    words = {one: translated(one).split("   # ")[-1] for one in texts}  # behind a command
+    missing = [one for one in texts if not has_chinese(words[one]) or half_english(words[one])]
+    return missing, len(texts)
+
+
+#: The same in every language.
+NAMES_ONLY = re.compile(r"Python 7|bash .*|kill 7|unset [A-Z_]+|export HF_ENDPOINT=7|nvidia-smi|"
+                        "GPU 7: 7|ports free: 7")  # fmt: skip
+#: Joined by the reading of the source, never by the kit: both sides of a choice after each other.
+MADE_UP = re.compile("compiles at its first start:|needs none; the|^no C compiler$|^CC=7 is not a "
+                     "program here$|^7 [(;]|^7; ")  # fmt: skip
+
+
+def test_every_finding_about_the_machine_is_told_in_chinese() -> None:
+    """On failure: add the words to rerank_kit/language/machine_zh_CN.po."""
+    missing, seen = untold_of_the_machine()
+    assert seen > 50, "the search in the source finds nothing: it is broken"
+    assert missing == []
+
+
+def test_a_finding_about_the_machine_without_chinese_is_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    forget(monkeypatch, "vLLM is not installed")
+    assert untold_of_the_machine()[0] == ["vLLM is not installed"]
+
+
+@pytest.mark.parametrize(
+    ("english", "chinese"),
+    [
+        ("GPU 0: T4, 14.6 of 14.6 GiB free; " + what_capability_means(7.5),
+         "GPU 0：T4，共 14.6 GiB，空闲 14.6 GiB；只有 float16（没有 bfloat16），用 Triton "
+         "attention；fp8 省显存，但不省时间"),
+        ("GPU 1: 3.0 GiB are in use: 1.0 GiB by Xorg (pid 7); 2.0 GiB by our server (pid 8)",
+         "GPU 1：3.0 GiB 被占用：Xorg 占 1.0 GiB (pid 7)；我们的服务占 2.0 GiB (pid 8)"),
+        ("driver 550.54 (CUDA up to 12.4) " + what_driver_means("550.54")[1],
+         "驱动 550.54（CUDA 最高 12.4）能运行 vLLM 0.19.1 (CUDA 12)；vLLM 0.32.0 需要驱动 580.65 "
+         "或更新"),
+        ("port 8000 is taken by our server; 8888 is taken by jupyter, and other machines can reach "
+         "it: a launch takes a free one",
+         "端口 8000 被我们的服务占用；8888 被 jupyter 占用，而且别的机器能访问它：启动时会用一个"
+         "空闲的"),
+        ("Hugging Face: no answer in time; ModelScope answers; on this disk: 0.6B, 4B",
+         "Hugging Face：没有及时应答；ModelScope 有应答；这块磁盘上有：0.6B, 4B"),
+    ],
+)  # fmt: skip
+def test_findings_with_several_parts(english: str, chinese: str) -> None:
+    assert translated(english) == chinese
+
+
+def test_this_machine_is_told_in_chinese(chinese: None) -> None:
+    for finding in machine.report("practice"):
+        assert str(finding).startswith(f"[{finding.status}]")
+        assert NAMES_ONLY.match(finding.detail) or finding.id == "python" or has_chinese(
+            str(finding)
+        ), finding
+        assert not has_chinese(finding.detail), "what --json prints stays English"
+
+
+def test_a_finding_of_the_doctor_is_told_in_chinese(chinese: None) -> None:
+    made = Finding(
+        "reachable", "fix", "Nothing answers at http://a:1.", "nothing is ranked",
+        "start a server (rerank-kit launch) or check the address and the tunnel",
+    )  # fmt: skip
+    assert str(made).splitlines() == [
+        "[fix]     http://a:1 没有应答。",
+        "          代价：什么都不会排序",
+        "          -> 启动一个服务（rerank-kit launch），或检查地址和隧道",
+    ]
+
+
+def test_an_error_is_told_in_chinese(chinese: None) -> None:
+    error = errors.InputError("There are no queries.", evidence="line 1\nline 2",
+                              hint="check the path")  # fmt: skip
+    assert str(error) == "没有查询。\n  证据：line 1\nline 2\n  试试：检查路径"
+    assert error.as_dict()["error"]["message"] == "There are no queries."
+    strange = errors.InputError("Nobody has translated this.", hint="nor this")
+    assert str(strange) == "Nobody has translated this.\n  试试：nor this"
+
+
+@pytest.mark.parametrize("extra", [[], ["--json"]])
+def test_the_command_line_says_what_is_wrong_in_chinese(extra: list[str]) -> None:
+    """And --json, which programs read, says it in English."""
+    done = subprocess.run(
+        [sys.executable, "-m", "rerank_kit", "doctor", "--url", "no address", *extra],
+        env=os.environ | {"RERANK_KIT_LANGUAGE": "zh"}, capture_output=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert has_chinese(done.stderr.decode()) is not bool(extra)
+    assert not has_chinese(done.stdout.decode())

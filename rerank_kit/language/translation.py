@@ -17,12 +17,12 @@ from rerank_kit.language.choice import default_language
 #: One file for each concern.
 CATALOGUES = (
     "causes_zh_CN.po", "failures_zh_CN.po", "doctor_zh_CN.po", "errors_zh_CN.po",
-    "verdict_zh_CN.po", "exercises_zh_CN.po", "panels_zh_CN.po",
+    "verdict_zh_CN.po", "exercises_zh_CN.po", "machine_zh_CN.po", "panels_zh_CN.po",
 )  # fmt: skip
 #: The places in a message where words of ours stand; what fills the others is left as it is.
 _OUR_PARTS = {
     "purpose", "verdict", "why", "said", "stage", "doing", "what", "begin", "title", "source",
-    "hint",
+    "hint", "means", "who", "taken", "hub",
 }  # fmt: skip
 _SENTENCES = re.compile(r"(?<=\.) (?=[A-Z0-9`]|vLLM)")
 
@@ -110,5 +110,6 @@ def _pattern(message: str) -> re.Pattern[str]:
 
 
 def _filled_by(name: str) -> str:
-    """A place called count stands for one word, a number: "{count} ms" is no end of a sentence."""
-    return r"\S" if name == "count" else "."
+    """A place called count stands for one word, a number: "{count} ms" is no end of a sentence.
+    One called lines may go on for several."""
+    return {"count": r"\S", "lines": "(?s:.)"}.get(name, ".")

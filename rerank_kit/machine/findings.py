@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rerank_kit import models, registry
+from rerank_kit.language import localised
 from rerank_kit.machine import compiler, detection, host, network, nvidia_smi
 from rerank_kit.machine import gpu as graphics
 from rerank_kit.machine.gpu import Gpu
@@ -42,8 +43,8 @@ class Finding:
         return {"id": self.id, "status": self.status, "detail": self.detail, "fix": self.fix}
 
     def __str__(self) -> str:
-        line = f"[{self.status}]".ljust(10) + self.detail
-        return f"{line}\n          -> {self.fix}" if self.fix else line
+        line = f"[{self.status}]".ljust(10) + localised(self.detail)
+        return f"{line}\n          -> {localised(self.fix)}" if self.fix else line
 
 
 def report(profile: str | None = None) -> list[Finding]:
