@@ -16,7 +16,10 @@ CODE = re.compile(
 
 
 #: What is called the same in Chinese, with spaces in it.
-CALLED = re.compile("NVIDIA Container Toolkit|kubectl describe pvc|git lfs pull")
+CALLED = re.compile(
+    "NVIDIA Container Toolkit|kubectl describe pvc|git lfs pull|over exposed TCP|apt-get install|"
+    "query, document, label|sha256sum"
+)
 #: A place in a message for any name may have swallowed such a word.
 SMALL_WORDS = re.compile(r"\b(The|the|an|of|is|are|its|this|that|has|was|with|for|from|not)\b")
 

@@ -20,6 +20,7 @@ from rerank_kit import errors, exercises, machine, memory
 from rerank_kit.doctor import Finding
 from rerank_kit.language import LANGUAGES, localised, translated, translation
 from rerank_kit.machine.gpu import what_capability_means, what_driver_means
+from rerank_kit.remote import rented
 
 FILES = sorted(Path(exercises.__file__).parent.glob("*.py"))
 T4 = memory.device_named("T4")
@@ -168,9 +169,10 @@ def test_the_light_package_answers_in_english(
 
 def untold_of_the_machine() -> tuple[list[str], int]:
     """What `rerank-kit check` can say in which a Chinese reader finds English; how many texts."""
-    source = Source(Path(machine.__file__).parent / "findings.py")
+    places = (Path(machine.__file__).parent / "findings.py", Path(rented.__file__))
     texts = {
         text
+        for source in map(Source, places)
         for call in source.calls("Finding")
         for place, name in ((2, "detail"), (3, "fix"))
         for text in source.argument(call, place, name)
@@ -182,7 +184,7 @@ def untold_of_the_machine() -> tuple[list[str], int]:
 
 
 #: The same in every language.
-NAMES_ONLY = re.compile(r"Python 7|bash .*|kill 7|unset [A-Z_]+|export HF_ENDPOINT=7|nvidia-smi|"
+NAMES_ONLY = re.compile(r"Python 7|bash .*|kill 7|unset [A-Z_]+|export [A-Z_]+=7\S*|nvidia-smi|"
                         "GPU 7: 7|ports free: 7")  # fmt: skip
 #: Joined by the reading of the source, never by the kit: both sides of a choice after each other.
 MADE_UP = re.compile("compiles at its first start:|needs none; the|^no C compiler$|^CC=7 is not a "
@@ -224,6 +226,12 @@ def test_a_finding_about_the_machine_without_chinese_is_noticed(
 )  # fmt: skip
 def test_findings_with_several_parts(english: str, chinese: str) -> None:
     assert translated(english) == chinese
+
+
+def test_what_a_rented_machine_keeps_is_told_in_chinese() -> None:
+    for one in rented.rented_machines().values():
+        shown = translated(f"models would go to /root. {one.keeps}")
+        assert shown.startswith("模型会放到 /root。") and not half_english(shown)
 
 
 def test_this_machine_is_told_in_chinese(chinese: None) -> None:

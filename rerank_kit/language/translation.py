@@ -17,7 +17,8 @@ from rerank_kit.language.choice import default_language
 #: One file for each concern.
 CATALOGUES = (
     "causes_zh_CN.po", "failures_zh_CN.po", "doctor_zh_CN.po", "errors_zh_CN.po",
-    "verdict_zh_CN.po", "exercises_zh_CN.po", "machine_zh_CN.po", "panels_zh_CN.po",
+    "verdict_zh_CN.po", "exercises_zh_CN.po", "machine_zh_CN.po",
+    "commands_zh_CN.po", "panels_zh_CN.po",
 )  # fmt: skip
 #: The places in a message where words of ours stand; what fills the others is left as it is.
 _OUR_PARTS = {
