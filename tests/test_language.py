@@ -21,6 +21,7 @@ from rerank_kit.doctor import Finding
 from rerank_kit.language import LANGUAGES, localised, translated, translation
 from rerank_kit.machine.gpu import what_capability_means, what_driver_means
 from rerank_kit.remote import rented
+from rerank_kit.server.diagnosis import diagnose
 
 FILES = sorted(Path(exercises.__file__).parent.glob("*.py"))
 T4 = memory.device_named("T4")
@@ -253,6 +254,17 @@ def test_a_finding_of_the_doctor_is_told_in_chinese(chinese: None) -> None:
         "          代价：什么都不会排序",
         "          -> 启动一个服务（rerank-kit launch），或检查地址和隧道",
     ]
+
+
+def test_a_diagnosis_is_told_in_chinese(chinese: None) -> None:
+    found = diagnose(Path(__file__).parent / "logs/kv_cache_too_small/bytes_length.log")
+    shown = str(found).splitlines()
+    assert shown[0] == "KV 缓存的内存不够"
+    assert f"  第 {found.evidence[0].line} 行: {found.evidence[0].text}" in shown
+    assert f"  1. {found.fixes[0].change}" in shown
+    ours = [line for line in shown if not re.match(r"  (第|\d)", line)]
+    assert [line for line in ours if half_english(line)] == []
+    assert not has_chinese(str(found.as_dict()))
 
 
 def test_an_error_is_told_in_chinese(chinese: None) -> None:
