@@ -72,6 +72,35 @@ def real_answers() -> list[str]:
     ]
 
 
+def messages_of(name: str) -> dict[str, str]:
+    """A catalogue: English -> Chinese."""
+    with (files("rerank_kit.language") / name).open("rb") as file:
+        return {str(one.id): str(one.string) for one in read_po(file) if one.id}
+
+
+def test_every_catalogue_is_read_whole_and_agrees_with_the_others() -> None:
+    """A file that nobody reads, a message without Chinese, two Chinese texts for one English."""
+    found = {path.name for path in files("rerank_kit.language").iterdir() if ".po" in path.name}
+    assert found == set(translation.CATALOGUES)
+    told: dict[str, set[str]] = {}
+    for name in translation.CATALOGUES:
+        for message, shown in messages_of(name).items():
+            told.setdefault(message, set()).add(shown)
+    assert [message for message, shown in told.items() if len(shown) > 1 or "" in shown] == []
+
+
+@pytest.mark.parametrize("name", translation.CATALOGUES)
+def test_what_stands_in_a_message_stands_in_its_chinese(name: str) -> None:
+    """A place that only the Chinese has would end in a KeyError; one that it lacks is lost."""
+    for message, shown in messages_of(name).items():
+        places = set(re.findall(r"\{(\w+)\}", message))
+        values = dict.fromkeys(places, "7")
+        filled = shown.format(**values) if "{" in message else shown
+        assert "{" in message or "{" not in shown, message
+        assert all(f"{{{place}}}" in shown for place in places), message
+        assert not re.search(r"\{\w+\}", filled), message
+
+
 def untold() -> list[str]:
     return [
         text for text in answers()
@@ -105,9 +134,7 @@ def test_an_answer_without_chinese_is_noticed(
 def test_no_chinese_is_left_of_an_answer_that_is_gone() -> None:
     """On failure: take the message out of rerank_kit/language/exercises_zh_CN.po."""
     known = answers()
-    with (files("rerank_kit.language") / "exercises_zh_CN.po").open("rb") as file:
-        messages = [str(one.id) for one in read_po(file) if one.id]
-    patterns = [(one, translation._pattern(one)) for one in messages]
+    patterns = [(one, translation._pattern(one)) for one in messages_of("exercises_zh_CN.po")]
     stale = [one for one, pattern in patterns if not any(map(pattern.fullmatch, known))]
     assert stale == []
     assert not any(map(translation._pattern("hint: an answer of old").fullmatch, known))
