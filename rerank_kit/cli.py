@@ -12,6 +12,7 @@ from typing import Any
 
 from rerank_kit import __version__, commands
 from rerank_kit.errors import InputError, LaunchError, RerankKitError
+from rerank_kit.language import localised
 
 EXIT_GOOD, EXIT_NO, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
@@ -32,7 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RerankKitError as error:
         return _print_error(error, options.json)
     except KeyboardInterrupt:
-        print("interrupted: what this command had started was stopped again", file=sys.stderr)
+        said = localised("interrupted: what this command had started was stopped again")
+        print(said, file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -86,5 +88,5 @@ def _print_error(error: RerankKitError, as_json: bool) -> int:
     else:
         print(f"rerank-kit: {error}", file=sys.stderr)
         if isinstance(error, LaunchError) and error.log_path:
-            print(f"  log: {error.log_path}", file=sys.stderr)
+            print(localised(f"  log: {error.log_path}"), file=sys.stderr)
     return EXIT_USAGE if isinstance(error, InputError) else EXIT_NO

@@ -44,11 +44,14 @@ class RerankKitError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        lines = [self.message]
+        """For people, in the language of RERANK_KIT_LANGUAGE; message and hint stay English."""
+        from rerank_kit.language import localised  # not above: it raises errors of this file
+
+        lines = [localised(self.message)]
         if self.evidence:
-            lines.append(f"  evidence: {self.evidence}")
+            lines.append(localised(f"  evidence: {self.evidence}"))
         if self.hint:
-            lines.append(f"  try: {self.hint}")
+            lines.append(localised(f"  try: {localised(self.hint)}"))
         return "\n".join(lines)
 
     def as_dict(self) -> dict[str, dict[str, str]]:

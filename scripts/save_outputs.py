@@ -89,7 +89,10 @@ def _keep_outputs(exercise: Any, saved: Any) -> None:
 
 def _prepare_environment() -> None:
     """What every kernel inherits."""
-    for name in ("RERANK_URL", "RERANK_API_KEY", "RERANK_MODEL", "PYTHONDONTWRITEBYTECODE"):
+    for name in (
+        "RERANK_URL", "RERANK_API_KEY", "RERANK_KIT_LANGUAGE", "RERANK_MODEL",
+        "PYTHONDONTWRITEBYTECODE",
+    ):  # fmt: skip
         os.environ.pop(name, None)
     os.environ["RERANK_PROFILE"] = "practice"
     os.environ["PYTHONPATH"] = os.pathsep.join(

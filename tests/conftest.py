@@ -13,7 +13,9 @@ from pathlib import Path
 os.environ["RERANK_KIT_STATE_DIR"] = os.environ.get("RERANK_KIT_TESTS_STATE_DIR") or (
     tempfile.mkdtemp(prefix="rerank-kit-tests-")
 )
-for name in ("RERANK_URL", "RERANK_API_KEY", "PYTHONDONTWRITEBYTECODE"):
+for name in (
+    "RERANK_URL", "RERANK_API_KEY", "RERANK_KIT_LANGUAGE", "PYTHONDONTWRITEBYTECODE"
+):  # fmt: skip
     os.environ.pop(name, None)
 # The offline switches that the practice profile uses, for the transformers oracle as well.
 os.environ["HF_HUB_OFFLINE"] = "1"

@@ -58,7 +58,7 @@ def english(panel: Any) -> list[str]:
 
 @pytest.mark.parametrize("name", panels.__all__)
 def test_every_panel_is_translated(name: str) -> None:
-    """On failure: add the words to rerank_kit/panels/views/zh_CN.po."""
+    """On failure: add the words to rerank_kit/language/panels_zh_CN.po."""
     panel = getattr(panels, name)()
     assert len(english(panel)) > 3, "the search for English words finds nothing: it is broken"
     panel.language = "zh"

@@ -22,7 +22,6 @@ from rerank_kit.tuning.search import Search, Step
 from rerank_kit.tuning.trial import Trial
 
 pytest.importorskip("ipywidgets")
-from rerank_kit.panels.views import language
 
 
 @pytest.fixture
@@ -193,5 +192,7 @@ def _searched(model: Any) -> Search:
 def _english(panel: Any) -> list[str]:
     from test_panel_language import english
 
-    assert language.default_language() == "en"
+    from rerank_kit.language import default_language
+
+    assert default_language() == "en"
     return english(panel)

@@ -124,7 +124,8 @@ def _verify_marks(transport: Transport, dialect: Dialect, needed: bool) -> Diale
         answer = transport.post("/tokenize", {"messages": messages, "return_token_strs": True})
         seen = "".join(answer["token_strs"])
     except (RequestError, KeyError, TypeError) as error:
-        seen, evidence = "", f"its prompt cannot be seen: {error}"
+        said = error.message if isinstance(error, RequestError) else error
+        seen, evidence = "", f"its prompt cannot be seen: {said}"
     # Byte-level tokens: "Ġ" stands for a space, "Ċ" for a newline.
     if "<Instruct>: Zebra\n<Query>: q\n" in seen.replace("Ġ", " ").replace("Ċ", "\n"):
         return replace(dialect, reads_marks=True)

@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace
 
 from rerank_kit.commands import scaling
 from rerank_kit.commands.result import AddCommand, Result, positive
+from rerank_kit.language import localised
 
 
 def add(command: AddCommand) -> None:
@@ -21,7 +22,7 @@ def check(options: Namespace) -> Result:
     findings = [*machine.report(), *rented_findings()]
     profile, why = choose_profile("auto")
     good = all(finding.status != "fix" for finding in findings)
-    lines = [*map(str, findings), f"[ok]      profile: {profile} ({why})"]
+    lines = [*map(str, findings), "[ok]".ljust(10) + localised(f"profile: {profile} ({why})")]
     data = {
         "ok": good,
         "profile": profile,

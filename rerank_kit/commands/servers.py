@@ -18,6 +18,7 @@ from rerank_kit.commands.far_launch import (
 )
 from rerank_kit.commands.result import AddCommand, Result, port_number, positive, say
 from rerank_kit.errors import InputError, NoServerError
+from rerank_kit.language import localised
 
 
 def add(command: AddCommand) -> None:
@@ -50,7 +51,7 @@ def launch(options: Namespace) -> Result:
         settings = server.settings_for(profile, options.model, tuple(options.vllm_flags))
         command = settings.command_line(options.port or 8000)
         return Result(True, command, {"command": command, "profile": profile})
-    say(options, f"profile: {profile} ({why})")
+    say(options, localised(f"profile: {profile} ({why})"))
     running = server.launch(
         profile,
         options.model,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from rerank_kit.language import localised
+
 #: How to start a right server; the end of many fixes.
 LAUNCH_FIX = "start it with `rerank-kit launch`, or copy the flags of `rerank-kit launch --print`"
 
@@ -27,11 +29,11 @@ class Finding:
         }  # fmt: skip
 
     def __str__(self) -> str:
-        lines = [f"[{self.status}]".ljust(10) + self.detail]
+        lines = [f"[{self.status}]".ljust(10) + localised(self.detail)]
         if self.cost:
-            lines.append(f"          costs: {self.cost}")
+            lines.append(" " * 10 + localised(f"costs: {self.cost}"))
         if self.fix:
-            lines.append(f"          -> {self.fix}")
+            lines.append(f"          -> {localised(self.fix)}")
         return "\n".join(lines)
 
 

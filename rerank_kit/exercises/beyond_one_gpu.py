@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from rerank_kit.exercises.outcome import PASS
+from rerank_kit.exercises.outcome import PASS, reply
 from rerank_kit.scale import Capacity, Load, Speed, arrange
 
 _QUERIES_PER_DAY, _DOCUMENTS, _TOKENS, _PAIRS_PER_SECOND = 5_000_000, 20, 400, 300.0
@@ -16,6 +16,7 @@ _FIRST_STEPS = {
 }
 
 
+@reply
 def check_gpus(gpus: int) -> str:
     """The GPUs for five million queries a day of 20 documents and 400 tokens, at 300 pairs/s of
     400 tokens, three times the average in the busiest hour, 60 % of the speed."""
@@ -31,6 +32,7 @@ def check_gpus(gpus: int) -> str:
     return "hint: too many; the lengths are the same here, and one day has 86,400 seconds"
 
 
+@reply
 def check_arrangement(flags: Sequence[str], model: str, card: str, gpus: int) -> str:
     """Are these vLLM's flags for this model on so many of these cards?"""
     right = arrange(model, card, gpus)
@@ -44,6 +46,7 @@ def check_arrangement(flags: Sequence[str], model: str, card: str, gpus: int) ->
     return "hint: how many copies do the cards hold then?"
 
 
+@reply
 def check_first_steps(answers: Mapping[str, str]) -> str:
     """Does each wish get its first step? Names the first that does not."""
     for words, (step, hint) in _FIRST_STEPS.items():

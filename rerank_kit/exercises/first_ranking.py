@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rerank_kit.exercises.outcome import PASS
+from rerank_kit.exercises.outcome import PASS, reply
 
 
+@reply
 def check_my_document_wins(ranking: Any, my_document: str) -> str:
     """Is my_document at rank 1?"""
     if ranking[0].text == my_document:
@@ -16,6 +17,7 @@ def check_my_document_wins(ranking: Any, my_document: str) -> str:
     return f"hint: rank {place}; say what the query asks for, in the query's own words"
 
 
+@reply
 def check_best_question(
     scores: Sequence[float], best_question: int | None, questions: Sequence[str]
 ) -> str:

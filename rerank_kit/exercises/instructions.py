@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rerank_kit.client.instructions import InstructionEffect
-from rerank_kit.exercises.outcome import PASS
+from rerank_kit.exercises.outcome import PASS, reply
 
 _METRIC = "pairs in the right order"
 
@@ -19,6 +19,7 @@ def instruction_effects() -> dict[str, InstructionEffect]:
     }
 
 
+@reply
 def check_verdicts(verdicts: Mapping[str, str]) -> str:
     """Is each answer the verdict of its measurement?"""
     for letter, effect in instruction_effects().items():
@@ -30,6 +31,7 @@ def check_verdicts(verdicts: Mapping[str, str]) -> str:
     return PASS
 
 
+@reply
 def check_taken_apart(query: str, instruction: str, glued: str) -> str:
     """Are query and instruction those that were glued together?"""
     told, asked = glued.removeprefix("Instruct: ").split("\nQuery: ")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rerank_kit.exercises.outcome import PASS
+from rerank_kit.exercises.outcome import PASS, reply
 
 
+@reply
 def check_addresses(addresses: Mapping[str, str], root: str) -> str:
     """addresses: what a client appends -> the address to give it. All must end up at /v1/rerank,
     the path that a key guards."""
@@ -23,6 +24,7 @@ def check_addresses(addresses: Mapping[str, str], root: str) -> str:
     return PASS
 
 
+@reply
 def check_hits(documents: Sequence[Any], hits: Sequence[Mapping[str, Any]]) -> str:
     """Every hit as a document: its text, its own id, in the engine's order."""
     if len(documents) != len(hits):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from rerank_kit.client.long_documents import Passage
-from rerank_kit.exercises.outcome import PASS
+from rerank_kit.exercises.outcome import PASS, reply
 
 
+@reply
 def check_room(room: int, max_model_len: int, overhead: int) -> str:
     """Is this the most tokens that a document may have beside prompt and query?"""
     if room == max_model_len:
@@ -17,6 +18,7 @@ def check_room(room: int, max_model_len: int, overhead: int) -> str:
     return PASS
 
 
+@reply
 def check_quote(quote: str, text: str, passage: Passage) -> str:
     """Is quote the passage, cut out of the text by its offsets?"""
     if not quote:

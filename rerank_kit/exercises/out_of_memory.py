@@ -7,7 +7,7 @@ from typing import Any
 
 from rerank_kit import memory
 from rerank_kit.errors import InputError
-from rerank_kit.exercises.outcome import PASS
+from rerank_kit.exercises.outcome import PASS, reply
 
 _LENGTHS = (1024, 2048, 4096, 8192)
 _STEP_TOKENS = 1024
@@ -20,6 +20,7 @@ _REMEDIES = {
 }
 
 
+@reply
 def check_options_fit(options: Mapping[str, Any], model: str, card: memory.Device) -> str:
     """Does the model fit the card with these options of memory.plan?"""
     try:
@@ -35,6 +36,7 @@ def check_options_fit(options: Mapping[str, Any], model: str, card: memory.Devic
     return f"hint: {made.verdict}; another rung of the ladder as well?"
 
 
+@reply
 def check_longest_pair(length: int, card: memory.Device) -> str:
     """Is length the largest with which the 4B fits the card, in steps of 1,024 tokens, eager?"""
     if length not in _LENGTHS:
@@ -52,6 +54,7 @@ def check_longest_pair(length: int, card: memory.Device) -> str:
     return PASS
 
 
+@reply
 def check_first_remedies(answers: Mapping[str, str]) -> str:
     """Does each complaint get its first remedy? Names the first that does not."""
     for words, (remedy, hint) in _REMEDIES.items():

@@ -5,12 +5,13 @@ from __future__ import annotations
 import shlex
 from collections.abc import Collection
 
-from rerank_kit.exercises.outcome import PASS
+from rerank_kit.exercises.outcome import PASS, reply
 
 #: What a ranking client needs; vLLM asks for the key on all of them.
 _NEEDED = {"/v1/models", "/v1/rerank", "/v1/score"}
 
 
+@reply
 def check_paths(paths: Collection[str]) -> str:
     """Does a proxy that lets these through serve a client, and nothing else?"""
     if isinstance(paths, str):
@@ -27,6 +28,7 @@ def check_paths(paths: Collection[str]) -> str:
     return PASS
 
 
+@reply
 def check_tunnel(command: str, local_port: int, remote_port: int, machine: str) -> str:
     """Is this the ssh command that brings the machine's port to this one's?"""
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rerank_kit.exercises.outcome import PASS
+from rerank_kit.exercises.outcome import PASS, reply
 
 _FORGOTTEN_HOURS = 15  # from six in the evening to nine in the morning
 _PROFILE_HINTS = {
@@ -14,6 +14,7 @@ _PROFILE_HINTS = {
 }
 
 
+@reply
 def check_forgotten_machine(cost: float, price_per_hour: float) -> str:
     """Is cost what the machine costs from six in the evening to nine the next morning?"""
     right = _FORGOTTEN_HOURS * price_per_hour
@@ -24,6 +25,7 @@ def check_forgotten_machine(cost: float, price_per_hour: float) -> str:
     return "hint: count the hours up to midnight and the hours after it, then turn them to minutes"
 
 
+@reply
 def check_profiles(answers: Mapping[str, str]) -> str:
     """Does each of the three people get a fitting profile? Names the first who does not."""
     for person, (profile, hint) in _PROFILE_HINTS.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rerank_kit.exercises.outcome import PASS
+from rerank_kit.exercises.outcome import PASS, reply
 from rerank_kit.money import Budget, cost_per_thousand_queries
 from rerank_kit.money.providers import provider_named
 
@@ -12,6 +12,7 @@ _EVENING_HOURS, _EVENING_IDLE_MINUTES, _EVENING_COUNTDOWN_SECONDS = 3, 20, 300
 _DOCUMENTS, _SHARE_OF_AN_HOUR = 100, 0.1
 
 
+@reply
 def check_shutdown_ends_bill(answers: Mapping[str, bool]) -> str:
     """Is it known for each of these clouds whether a power-off from inside ends the bill? Names
     the first that is not."""
@@ -21,6 +22,7 @@ def check_shutdown_ends_bill(answers: Mapping[str, bool]) -> str:
     return PASS
 
 
+@reply
 def check_evening_budget(budget: Budget, price_per_hour: float) -> str:
     """Three hours at this price, 20 idle minutes, the servers stopped, five minutes to cancel?"""
     if abs(budget.price_per_hour - price_per_hour) > 1e-9:
@@ -36,6 +38,7 @@ def check_evening_budget(budget: Budget, price_per_hour: float) -> str:
     return PASS
 
 
+@reply
 def check_cheap_enough(pairs_per_second: float) -> str:
     """Is this the lowest speed at which 1,000 queries of 100 documents cost a tenth of an hour?"""
     if pairs_per_second <= 0:

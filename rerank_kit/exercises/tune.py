@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rerank_kit import models
-from rerank_kit.exercises.outcome import PASS
+from rerank_kit.exercises.outcome import PASS, reply
 from rerank_kit.money.meter import cost_per_thousand_queries
 from rerank_kit.tuning.limit import Limit, flops_per_pair
 
@@ -17,6 +17,7 @@ SYMPTOMS = {
 }
 
 
+@reply
 def check_most_pairs(answer: float, limit: Limit, tokens: int, cached: int) -> str:
     """Is answer the most pairs per second that the 0.6B could do at this limit?"""
     facts = models.facts_of("0.6B")
@@ -31,6 +32,7 @@ def check_most_pairs(answer: float, limit: Limit, tokens: int, cached: int) -> s
     return "hint: the limit, divided by the work of one pair"
 
 
+@reply
 def check_first_settings(answers: Mapping[str, str]) -> str:
     """Does each symptom have the setting that can cure it? Names the first that has not."""
     for symptom, right in SYMPTOMS.items():
@@ -41,6 +43,7 @@ def check_first_settings(answers: Mapping[str, str]) -> str:
     return PASS
 
 
+@reply
 def check_price(answer: float, price_per_hour: float, speed: float, documents: int) -> str:
     """Is answer the price of 1,000 queries?"""
     right = cost_per_thousand_queries(price_per_hour, speed, documents)

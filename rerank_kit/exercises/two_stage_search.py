@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rerank_kit.exercises.outcome import PASS
+from rerank_kit.exercises.outcome import PASS, reply
 
 
+@reply
 def check_depth(depth: int, points: Sequence[Any], loss: float = 0.01) -> str:
     """Is this the smallest depth whose quality is within loss of the best?"""
     best = max(point.quality for point in points)
@@ -21,6 +22,7 @@ def check_depth(depth: int, points: Sequence[Any], loss: float = 0.01) -> str:
     return PASS
 
 
+@reply
 def check_enough_queries(count: int, difference: Any, wanted: float) -> str:
     """Are count queries enough to see a difference of wanted, with the spread seen here? (What
     can be seen shrinks with the square root of the number of queries.)"""

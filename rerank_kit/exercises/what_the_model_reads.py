@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rerank_kit import prompt
-from rerank_kit.exercises.outcome import PASS
+from rerank_kit.exercises.outcome import PASS, reply
 
 
 def mystery_prompts(query: str, document: str) -> dict[str, str]:
@@ -19,6 +19,7 @@ def mystery_prompts(query: str, document: str) -> dict[str, str]:
     }
 
 
+@reply
 def check_official_prompt(letter: str, query: str, document: str) -> str:
     """Is this the letter of the official prompt?"""
     chosen = mystery_prompts(query, document).get(letter)
@@ -29,6 +30,7 @@ def check_official_prompt(letter: str, query: str, document: str) -> str:
     return "hint: not this one; compare it with prompt.render(query, document) and look at the end"
 
 
+@reply
 def check_threshold(threshold: float, scores: Sequence[float], labels: Sequence[bool]) -> str:
     """Does the threshold let no wrong document through, and lose as few right ones as it can?"""
     worst = max((s for s, good in zip(scores, labels, strict=True) if not good), default=0.0)

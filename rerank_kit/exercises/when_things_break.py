@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rerank_kit.exercises.outcome import PASS
+from rerank_kit.exercises.outcome import PASS, reply
 from rerank_kit.server.clinic import Case, cases
 from rerank_kit.server.diagnosis import diagnose
 
@@ -13,6 +13,7 @@ _CACHE_TOKENS = 20272  # what the log of the first patient of the exam says
 _STEP = 512
 
 
+@reply
 def check_cause_line(line: int, patient: Case) -> str:
     """Is line (counted from 1) the one that the diagnosis takes as evidence?"""
     if not 1 <= line <= len(patient.lines):
@@ -30,6 +31,7 @@ def check_cause_line(line: int, patient: Case) -> str:
     return "hint: too far down; the cause stands above the wrapper"
 
 
+@reply
 def check_families(answers: Mapping[int, str]) -> str:
     """Does each patient of the exam get the right family? Names the first who does not."""
     for number, case in enumerate(cases("exam"), 1):
@@ -39,6 +41,7 @@ def check_families(answers: Mapping[int, str]) -> str:
     return PASS
 
 
+@reply
 def check_length_for_cache(length: int) -> str:
     """Is length what the cache of the exam's first patient holds, and not much less?"""
     if length > _CACHE_TOKENS:

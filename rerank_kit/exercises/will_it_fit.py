@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rerank_kit import memory, models
-from rerank_kit.exercises.outcome import PASS
+from rerank_kit.exercises.outcome import PASS, reply
 
 _MODELS = ("0.6B", "4B", "8B")  # smallest first
 _PAIR_TOKENS = 32768
 
 
+@reply
 def check_kv_of_one_pair(gib: float) -> str:
     """Is gib the KV cache of one pair of 32,768 tokens in the 4B, in bfloat16?"""
     right = models.facts_of("4B").kv_bytes_per_token() * _PAIR_TOKENS / models.GIB
@@ -25,6 +26,7 @@ def check_kv_of_one_pair(gib: float) -> str:
     return "hint: bytes of one token first (the cell under `Keys and values`), then all tokens"
 
 
+@reply
 def check_largest_that_fits(answers: Mapping[str, str], cards: Mapping[str, str]) -> str:
     """Is each person's model the largest that fits their card? Names the first that is not."""
     for person, card in cards.items():
@@ -41,6 +43,7 @@ def check_largest_that_fits(answers: Mapping[str, str], cards: Mapping[str, str]
     return PASS
 
 
+@reply
 def check_beside(answer: str, neighbour: str, card: memory.Device) -> str:
     """Is answer the largest reranker that fits the card beside the neighbour?"""
     if answer not in _MODELS:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rerank_kit.language import localised
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -18,5 +20,5 @@ class Finding:
         return {"id": self.id, "status": self.status, "detail": self.detail, "fix": self.fix}
 
     def __str__(self) -> str:
-        line = f"[{self.status}]".ljust(10) + self.detail
-        return f"{line}\n          -> {self.fix}" if self.fix else line
+        line = f"[{self.status}]".ljust(10) + localised(self.detail)
+        return f"{line}\n          -> {localised(self.fix)}" if self.fix else line

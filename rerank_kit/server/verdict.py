@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
 
+from rerank_kit.language import localised
 from rerank_kit.server.logs import LogLine
 from rerank_kit.server.remedies import Fix
 
@@ -58,13 +59,13 @@ class Diagnosis:
 
     def __str__(self) -> str:
         sure = {"certain": "", "likely": " (likely)", "unknown": " (not sure)"}[self.confidence]
-        lines = [f"{self.title}{sure}", f"  {self.cause}"]
+        lines = [localised(self.title + sure), f"  {localised(self.cause)}"]
         for item in self.evidence:
-            where = f"line {item.line}" if item.line else "exit"
+            where = localised(f"line {item.line}" if item.line else "exit")
             lines.append(f"  {where}: {item.text}")
         for number, fix in enumerate(self.fixes, 1):
-            lines.append(f"  {number}. {fix.change}")
-            lines.append(f"     {fix.why}")
+            change = localised(fix.change) if fix.kind == "advice" else fix.change
+            lines += [f"  {number}. {change}", f"     {localised(fix.why)}"]
         return "\n".join(lines)
 
 

@@ -23,8 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import panels_page as here
 import test_panels_page as story
 
+from rerank_kit.language import LANGUAGES
 from rerank_kit.machine import free_port
-from rerank_kit.panels.views.language import LANGUAGES
 
 LOOKS = [(theme, width) for width in (1280, 800) for theme in ("light", "dark")]
 README_FOLDER = here.REPOSITORY / "notebooks" / "pictures"

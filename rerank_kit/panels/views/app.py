@@ -8,11 +8,11 @@ from typing import Any
 
 import ipywidgets as widgets
 
+from rerank_kit.language import LANGUAGES
 from rerank_kit.panels.logic.work import Model
 from rerank_kit.panels.views import frame
 from rerank_kit.panels.views.doctor import DoctorPanel
 from rerank_kit.panels.views.judge import JudgePanel
-from rerank_kit.panels.views.language import LANGUAGES
 from rerank_kit.panels.views.launch import LaunchPanel
 from rerank_kit.panels.views.memory import MemoryPanel
 from rerank_kit.panels.views.money import MoneyPanel

@@ -1,27 +1,21 @@
-"""The panels in another language: what is shown is looked up in a gettext catalogue.
+"""The panels in another language: their words are looked up with rerank_kit.language.
 
 A panel is written in English. After it has brought its widgets up to date, their labels, options
-and our own words in their HTML are replaced by the translation that the catalogue (_FILES) has
-for them. Texts of the user are never looked up: only headings, captions, status lines and buttons
-are, never a cell of a table that holds documents. A message with {names} in it stands for any
-text there: "document {number} was left out" finds "document 3 was left out".
+and our own words in their HTML are replaced by their translation. Texts of the user are never
+looked up: only headings, captions, status lines and buttons are, never a cell of a table that
+holds documents.
 """
 
 from __future__ import annotations
 
 import html
-import os
 import re
 from collections.abc import Collection, Iterator
-from functools import cache
 from html.parser import HTMLParser
-from importlib.resources import files
 from typing import Any
 
-from rerank_kit.errors import InputError
+from rerank_kit.language import translated
 
-#: How a language is called in itself.
-LANGUAGES = {"en": "English", "zh": "中文"}
 _TRAITS = ("description", "tooltip", "placeholder", "_options_labels")
 #: Where our own words stand in HTML; everything else may be the user's.
 _OUR_TAGS = {"h2", "h3", "th"}
@@ -32,36 +26,11 @@ _OUR_CLASSES = {
 _SPOKEN = {"aria-label", "title"}
 _THEIR_TAGS = {"code", "pre", "td"}
 _THEIR_CLASS = "rk-theirs"  # a heading that is the user's query
-#: The places in a message where words of ours stand; what fills the others is left as it is.
-_OUR_PARTS = {
-    "purpose", "verdict", "why", "said", "stage", "doing", "what", "begin", "title", "source",
-}  # fmt: skip
-#: One file for each concern.
-_FILES = (
-    "causes_zh_CN.po", "failures_zh_CN.po", "doctor_zh_CN.po", "errors_zh_CN.po",
-    "verdict_zh_CN.po", "zh_CN.po",
-)  # fmt: skip
-_SENTENCES = re.compile(r"(?<=\.) (?=[A-Z0-9`]|vLLM)")
 #: Tables in which every word is ours (their aria-label).
 _OUR_TABLES = {
     "memory term by term", "all models on this device", "money so far", "settings tried",
     "what each step cost", "verdict",
 }  # fmt: skip
-
-
-def default_language() -> str:
-    """RERANK_KIT_LANGUAGE: en (the default) or zh, and its common spellings (zh_CN, zh-Hans)."""
-    return checked(os.environ.get("RERANK_KIT_LANGUAGE") or "en")
-
-
-def checked(language: str) -> str:
-    """The key of a language. Raises InputError for one that the panels do not speak."""
-    short = re.split(r"[-_.]", language.lower())[0]
-    if short not in LANGUAGES:
-        raise InputError(
-            f"The panels do not speak {language!r}.", hint=f"use one of {', '.join(LANGUAGES)}"
-        )
-    return short
 
 
 class Words:
@@ -111,26 +80,6 @@ def passages(widget: Any) -> Iterator[str]:
         yield from pieces.ours
 
 
-def translated(text: str) -> str:
-    """The Chinese of a text; a text that the catalogue does not know stays as it is."""
-    core = text.strip()
-    if not re.search(r"[A-Za-z]", core):
-        return text
-    exact, patterns = _catalogue()
-    found = exact.get(core) or _sentence_by_sentence(core) or _clause_by_clause(core)
-    if found is None:
-        for pattern, chinese in patterns:
-            match = pattern.fullmatch(core)
-            if match:
-                parts = {
-                    name: translated(part) if name in _OUR_PARTS else part
-                    for name, part in match.groupdict().items()
-                }
-                found = chinese.format(**parts)
-                break
-    return text if found is None else text.replace(core, found)
-
-
 def page_in(language: str, page: str, theirs: Collection[str] = ()) -> str:
     """A whole page of ours in a language. theirs: texts of the user that stand in it."""
     if language == "en":
@@ -139,26 +88,6 @@ def page_in(language: str, page: str, theirs: Collection[str] = ()) -> str:
     pieces.feed(page)
     pieces.close()
     return "".join(pieces.out).replace('<html lang="en">', '<html lang="zh-CN">', 1)
-
-
-def _sentence_by_sentence(text: str) -> str | None:
-    """The Chinese of a text of several sentences; None unless every one is known. (A diagnosis
-    leaves those out whose numbers the log does not have.)"""
-    sentences = _SENTENCES.split(text)
-    if len(sentences) < 2:
-        return None
-    found = [translated(one) for one in sentences]
-    return None if any(map(str.__eq__, found, sentences)) else "".join(found)
-
-
-def _clause_by_clause(text: str) -> str | None:
-    """The Chinese of known clauses with semicolons between them; None unless all are known. (The
-    doctor puts the ends of its advice together.)"""
-    clauses = text.split("; ")
-    if len(clauses) < 2:
-        return None
-    found = [translated(one) for one in clauses]
-    return None if any(map(str.__eq__, found, clauses)) else "；".join(found)
 
 
 def _is_html(widget: Any) -> bool:
@@ -174,39 +103,6 @@ def _translated(english: Any, trait: str) -> Any:
     pieces.feed(english)
     pieces.close()
     return "".join(pieces.out)
-
-
-@cache
-def _catalogue() -> tuple[dict[str, str], list[tuple[re.Pattern[str], str]]]:
-    from babel.messages.pofile import read_po
-
-    messages: dict[str, str] = {}
-    for name in _FILES:
-        with (files("rerank_kit.panels.views") / name).open("rb") as file:
-            found = read_po(file)
-        messages |= {str(one.id): str(one.string) for one in found if one.id and one.string}
-    exact = {english: chinese for english, chinese in messages.items() if "{" not in english}
-    # The most special message wins: one that begins with words of its own ("note: {what}") before
-    # one that begins with a place ("{name} was left out: {what}"), then the longer one.
-    templates = sorted(
-        (one for one in messages if one not in exact), key=lambda one: (one[0] == "{", -len(one))
-    )
-    return exact, [(_pattern(one), messages[one]) for one in templates]
-
-
-def _pattern(message: str) -> re.Pattern[str]:
-    parts = re.split(r"\{(\w+)\}", message)
-    return re.compile(
-        "".join(
-            f"(?P<{part}>{_filled_by(part)}+?)" if place % 2 else re.escape(part)
-            for place, part in enumerate(parts)
-        )
-    )
-
-
-def _filled_by(name: str) -> str:
-    """A place called count stands for one word, a number: "{count} ms" is no end of a sentence."""
-    return r"\S" if name == "count" else "."
 
 
 class _Pieces(HTMLParser):

@@ -81,7 +81,7 @@ class Seen:
         found = getattr(error, "diagnosis", None)
         if found is not None:
             self.found(found)
-        elif not self.family and "No space left" in str(error):
+        elif not self.family and "No space left" in f"{error.message} {error.evidence}":
             self.family, self.confidence = "disk_full", "certain"
         self.evidence = self.evidence or error.evidence or error.message
 
