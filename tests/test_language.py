@@ -197,7 +197,8 @@ def test_the_light_package_answers_in_english(
 
 def untold_of_the_machine() -> tuple[list[str], int]:
     """What `rerank-kit check` can say in which a Chinese reader finds English; how many texts."""
-    places = (Path(machine.__file__).parent / "findings.py", Path(rented.__file__))
+    here = Path(machine.__file__).parent
+    places = (here / "findings.py", here / "gpu_findings.py", Path(rented.__file__))
     texts = {
         text
         for source in map(Source, places)
