@@ -1,13 +1,24 @@
 """For `pytest --nbval notebooks`: one practice server for all notebooks, which attach to it.
 
-With xdist (`-n 2`) the controller starts and stops it; the workers only run kernels."""
+With xdist (`-n 2`) the controller starts and stops it; the workers only run kernels. Cells that
+compare what they measure of the shared server have it, and the machine, to themselves."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
+import pytest
+
+#: Notebook -> ids of the cells during which no cell of another notebook runs: their neighbour's
+#: requests would be in the server's counters, and in the time that theirs take.
+MEASURES_ALONE = {"07_tune.ipynb": {"load", "one-check", "one-count", "open-check"}}
+#: The folder of the two locks, which the workers inherit; not set without xdist.
+LOCKS_VARIABLE = "RERANK_KIT_NOTEBOOK_LOCKS"
 PROJECT = str(Path(__file__).resolve().parent.parent)
 #: The Chinese edition is the same code with the same saved outputs (tests/test_translation.py).
 collect_ignore = ["zh-CN"]
@@ -21,9 +32,35 @@ def pytest_collectstart(collector):
         collector.skip_compare += ("stderr",)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """Hold a lock while a cell runs: shared, or exclusive where the cell measures."""
+    folder = os.environ.get(LOCKS_VARIABLE)
+    if type(item).__name__ != "IPyNbCell" or folder is None:
+        return (yield)
+    alone = item.cell.get("id") in MEASURES_ALONE.get(item.path.name, ())
+    with side_by_side(Path(folder), alone):
+        return (yield)
+
+
+@contextlib.contextmanager
+def side_by_side(folder, alone):
+    """Who wants to be alone waits at the door and keeps it: else it would wait for ever while
+    others go in one after the other."""
+    import fcntl  # not on Windows, where only the remote profile runs
+
+    with (folder / "door").open("w") as door, (folder / "room").open("w") as room:
+        fcntl.flock(door, fcntl.LOCK_EX)
+        fcntl.flock(room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        fcntl.flock(door, fcntl.LOCK_UN)
+        yield  # closing the files releases the lock, also when this process is killed
+
+
 def pytest_sessionstart(session):
     """With xdist: before the workers, which inherit the environment, are started."""
     if getattr(session.config.option, "numprocesses", None) and session.config.option.nbval:
+        if not hasattr(session.config, "workerinput"):
+            os.environ[LOCKS_VARIABLE] = tempfile.mkdtemp(prefix="rerank-kit-notebooks-")
         _start(session.config)
 
 
@@ -60,3 +97,5 @@ def pytest_sessionfinish(session):
     if _server is not None:
         _server.stop()
         _server = None
+    if not hasattr(session.config, "workerinput"):
+        shutil.rmtree(os.environ.pop(LOCKS_VARIABLE, ""), ignore_errors=True)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import mislaunched
 import pytest
@@ -12,9 +14,9 @@ from hostile_peers import HTML, peer
 from processes import cli
 
 from rerank_kit import Examination, Server, examine, versions
-from rerank_kit.doctor import exposure_checks, known_bugs, parity
+from rerank_kit.doctor import exposure_checks, known_bugs, parity, prompt_checks, score_checks
 from rerank_kit.doctor.known_pairs import identify
-from rerank_kit.doctor.patient import Patient
+from rerank_kit.doctor.patient import Pair, Patient
 from rerank_kit.errors import InputError
 from rerank_kit.machine import free_port
 from rerank_kit.models import practice_model_dir
@@ -150,3 +152,23 @@ def test_the_cause_is_named(
     name: str, identifier: str, words: str, examined: dict[str, Examination]
 ) -> None:
     assert words in examined[name][identifier].detail
+
+
+class Restless(Patient):
+    """The server's own scores, no two of them alike: float32 was seen to move a score by up to
+    1e-6 with the batch that it was in, and with what the cache held."""
+
+    asked = 0
+
+    def _score(self, pairs: Sequence[Pair], **fields: Any) -> tuple[list[float], int | None]:
+        scores, count = super()._score(pairs, **fields)
+        self.asked += 1
+        return [score + 2e-7 * (self.asked + at) for at, score in enumerate(scores)], count
+
+
+def test_the_last_digit_of_a_score_is_no_finding(server: Server) -> None:
+    patient = Restless(server.reranker().transport)
+    model = identify(patient)
+    for check in (prompt_checks.control_tokens, score_checks.activation):
+        finding = check(patient, model)
+        assert finding.status == "ok", str(finding)

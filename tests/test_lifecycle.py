@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -47,6 +48,25 @@ def test_a_second_launch_attaches_and_a_guest_does_not_stop_it(server: Server) -
     # What a notebook prints is the same for owner and guest.
     owner = Server(server.url, "practice", "practice", record=None)
     assert str(owner.stop()) == " ".join(words)
+
+
+def test_an_old_server_that_is_busy_for_some_seconds_is_attached_to(server: Server) -> None:
+    """Its launch is longer ago than a launch may take: that is no reason to give it up."""
+    record = server.record
+    assert record is not None
+    started_at = record.started_at
+    record.started_at -= 3600
+    record.save()
+    busy = threading.Timer(4.0, os.kill, [record.pid, signal.SIGCONT])
+    os.kill(record.pid, signal.SIGSTOP)
+    try:
+        busy.start()
+        assert launch("practice").url == server.url
+    finally:
+        busy.cancel()
+        os.kill(record.pid, signal.SIGCONT)
+        record.started_at = started_at
+        record.save()
 
 
 def test_the_record_is_private_and_holds_the_promised_keys(server: Server) -> None:

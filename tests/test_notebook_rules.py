@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import json
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -208,3 +211,43 @@ def test_an_exercise_hides_the_answer_and_keeps_the_rest():
     assert made["cells"][6]["source"] == "answer = 0"
     assert made["cells"][6]["metadata"] == {"tags": ["exercise"]}
     assert made["cells"][2]["outputs"] == [] and made["cells"][2]["execution_count"] is None
+
+
+def conftest_of_the_notebooks() -> Any:
+    spec = importlib.util.spec_from_file_location("nb_conftest", rules.NOTEBOOKS / "conftest.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_cells_that_are_run_alone_exist():
+    for notebook, wanted in conftest_of_the_notebooks().MEASURES_ALONE.items():
+        for path in (path for path in ALL if path.name == notebook):
+            assert wanted <= {cell["id"] for cell in read(path)["cells"]}, name(path)
+
+
+def test_a_cell_that_measures_runs_alone_and_is_not_kept_waiting(tmp_path):
+    """Two others go in and out for ever, overlapping; it gets in, and nobody is in beside it."""
+    inside, seen, over = set(), [], threading.Event()
+    side_by_side = conftest_of_the_notebooks().side_by_side
+
+    def other(number):
+        while not over.is_set():
+            with side_by_side(tmp_path, alone=False):
+                inside.add(number)
+                time.sleep(0.03)
+                inside.discard(number)
+
+    others = [threading.Thread(target=other, args=(number,)) for number in range(2)]
+    for thread in others:
+        thread.start()
+    try:
+        for _ in range(5):
+            with side_by_side(tmp_path, alone=True):
+                seen += [set(inside), time.sleep(0.05), set(inside)]
+    finally:
+        over.set()
+        for thread in others:
+            thread.join(timeout=30)
+    assert seen == [set(), None, set()] * 5

@@ -60,7 +60,8 @@ def reranks(patient: Patient) -> Finding:
 def activation(patient: Patient, model: Model) -> Finding:
     pairs = model.queries[0].pairs
     given, asked = patient.score(pairs), patient.score(pairs, use_activation=True)
-    if given == asked and all(0 <= score <= 1 for score in given):
+    moved = max(abs(a - b) for a, b in zip(given, asked, strict=True))
+    if moved <= _HALF_PRECISION and all(0 <= score <= 1 for score in given):
         return Finding("activation", "ok", "scores are probabilities, 0 to 1")
     return Finding(
         "activation", "fix", f"scores are raw logits ({given[0]:.2f}), not 0 to 1",

@@ -41,7 +41,10 @@ _FULL_BYTES = 64 * 1024
 def wait_until_it_answers(
     record: ServerRecord, limit: float, report: ProgressCallback
 ) -> Reranker:
-    """Follow the log until the API is up. Raises LaunchError, LaunchTimeout, LaunchStopped."""
+    """Follow the log until the API is up. Raises LaunchError, LaunchTimeout, LaunchStopped.
+
+    A server that was ready before may be busy for some seconds: its time counts from now on."""
+    limit_from = time.time() if record.state == "ready" else record.started_at
     reader = StartupReader(Path(record.log_path), record.fingerprint)
     stalls = StallWatch(record)
     gives_up_at: float | None = None
@@ -64,7 +67,7 @@ def wait_until_it_answers(
         if stalled is not None:
             message = f"The server was stuck at: {now.stage}."
             raise _failure(record, message, LaunchError, stalled)
-        if elapsed > limit:
+        if time.time() - limit_from > limit:
             message = (
                 f"The server was not ready after {limit:.0f} seconds, and not stuck: it was at: "
                 f"{now.stage}."
