@@ -27,7 +27,7 @@ def check_official_prompt(letter: str, query: str, document: str) -> str:
         return "hint: answer with one of the letters"
     if chosen == prompt.render(query, document):
         return PASS
-    return "hint: not this one; compare it with prompt.render(query, document), character by character"
+    return "hint: not this one; compare it letter by letter with prompt.render(query, document)"
 
 
 @reply
