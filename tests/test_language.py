@@ -21,6 +21,7 @@ from rerank_kit.doctor import Finding
 from rerank_kit.language import LANGUAGES, localised, translated, translation
 from rerank_kit.machine.gpu import what_capability_means, what_driver_means
 from rerank_kit.remote import rented
+from rerank_kit.server import StopReport
 from rerank_kit.server.diagnosis import diagnose
 
 FILES = sorted(Path(exercises.__file__).parent.glob("*.py"))
@@ -314,3 +315,11 @@ def test_the_command_line_says_what_is_wrong_in_chinese(extra: list[str]) -> Non
     assert done.returncode == 2
     assert has_chinese(done.stderr.decode()) is not bool(extra)
     assert not has_chinese(done.stdout.decode())
+
+
+def test_what_a_lesson_ends_with(chinese: None) -> None:
+    assert "已停止" in str(StopReport("practice", True, "stopped in 0.6 s: port 8000 free"))
+    assert "继续运行" in str(StopReport("practice", False, "left running", left_running=True))
+    assert "已经不在运行" in str(StopReport("practice", False, "it was not running any more"))
+    held = "stopped in 0.6 s: no process left, port 8000 held by another program"
+    assert "另一个程序" in str(StopReport("practice", True, held))

@@ -14,6 +14,7 @@ import psutil
 from rerank_kit import machine
 from rerank_kit.client import Reranker
 from rerank_kit.errors import SetupError
+from rerank_kit.language import localised
 from rerank_kit.registry import ServerRecord
 from rerank_kit.server.process_group import end_group
 from rerank_kit.server.settings import ServerSettings
@@ -22,21 +23,25 @@ from rerank_kit.server.startup import log_tail
 
 @dataclass(frozen=True)
 class StopReport:
-    """What stop() did. The printed text is the same for owner and guest, so that a notebook
-    reads the same whether it found its server or started it; `details` is the full story."""
+    """What stop() did: stopped, left_running (somebody else started it), or neither; details is
+    the full story. survivors: processes that did not end."""
 
     profile: str
     stopped: bool
     details: str
     survivors: tuple[int, ...] = ()
+    left_running: bool = False
 
     def __repr__(self) -> str:
-        if self.profile == "remote":
-            return "remote server left alone: it was not started here."
-        return (
-            f"{self.profile} server released. Started here: now stopped, its memory and port are "
-            "free. Found running: left to whoever started it."
-        )
+        """In the language of RERANK_KIT_LANGUAGE, without numbers that differ from run to run."""
+        if self.left_running:
+            said = f"{self.profile} server left running: it was started elsewhere. "
+            said += "To end it: rerank-kit stop"
+        elif self.stopped and self.details.endswith(" free"):
+            said = f"{self.profile} server stopped: its memory and its port are free."
+        else:
+            said = f"{self.details[:1].upper()}{self.details[1:]}."
+        return localised(said)
 
     __str__ = __repr__
 
@@ -106,7 +111,8 @@ class Server:
             self.record.forget()
             return StopReport(self.profile, False, "it was not running any more")
         if not (force or self.owned):
-            return StopReport(self.profile, False, f"left running: {_owner(self.record)} owns it")
+            said = f"left running: {_owner(self.record)} owns it"
+            return StopReport(self.profile, False, said, left_running=True)
         self._stopped = True
         return stop_record(self.record)
 

@@ -221,7 +221,7 @@ class LaunchModel(Model, LaunchChoice):
             )
         report = self.server.stop(force=force)
         self.said = report.details[:1].upper() + report.details[1:] + "."
-        self.may_force = report.details.startswith("left running")
+        self.may_force = report.left_running
         if self.may_force:
             self.said += " To end it all the same, press Stop it for everybody."
         if report.survivors:
