@@ -27,6 +27,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from rerank_kit.language import localised
+
 
 class RerankKitError(Exception):
     """Base of all errors that rerank_kit raises on purpose.
@@ -45,8 +47,6 @@ class RerankKitError(Exception):
 
     def __str__(self) -> str:
         """For people, in the language of RERANK_KIT_LANGUAGE; message and hint stay English."""
-        from rerank_kit.language import localised  # not above: it raises errors of this file
-
         lines = [localised(self.message)]
         if self.evidence:
             lines.append(localised(f"  evidence: {self.evidence}"))

@@ -18,8 +18,9 @@ HEAVY = ("torch", "transformers", "vllm", "ipywidgets", "pandas", "matplotlib", 
 
 #: Lower numbers may not import higher ones (DESIGN section 4).
 LAYERS = (
-    ("end_with_main", "errors", "language", "models", "other_rerankers", "quantisation",
-     "run_vllm", "samples", "versions"),
+    ("language",),
+    ("end_with_main", "errors", "models", "other_rerankers", "quantisation", "run_vllm",
+     "samples", "versions"),
     ("prompt", "machine", "registry"),
     ("memory",),
     ("client",),

@@ -4,7 +4,7 @@ Everything is written in English in the code. The catalogues beside this file (g
 each concern) hold the Chinese; the panels, the exercises, errors and findings look it up here.
 """
 
-from rerank_kit.language.choice import LANGUAGES, checked, default_language
+from rerank_kit.language.choice import LANGUAGES, asked_for, language_of
 from rerank_kit.language.translation import localised, translated
 
-__all__ = ["LANGUAGES", "checked", "default_language", "localised", "translated"]
+__all__ = ["LANGUAGES", "asked_for", "language_of", "localised", "translated"]

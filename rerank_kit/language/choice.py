@@ -5,22 +5,18 @@ from __future__ import annotations
 import os
 import re
 
-from rerank_kit.errors import InputError
-
 #: How a language is called in itself.
 LANGUAGES = {"en": "English", "zh": "中文"}
+VARIABLE = "RERANK_KIT_LANGUAGE"
 
 
-def default_language() -> str:
-    """RERANK_KIT_LANGUAGE: en (the default) or zh, and its common spellings (zh_CN, zh-Hans)."""
-    return checked(os.environ.get("RERANK_KIT_LANGUAGE") or "en")
+def language_of(name: str) -> str | None:
+    """The key of a language by one of its common spellings: zh, zh_CN, zh-Hans, en_US.UTF-8. None
+    for one that is not ours."""
+    short = re.split(r"[-_.]", name.lower())[0]
+    return short if short in LANGUAGES else None
 
 
-def checked(language: str) -> str:
-    """The key of a language. Raises InputError for one that the panels do not speak."""
-    short = re.split(r"[-_.]", language.lower())[0]
-    if short not in LANGUAGES:
-        raise InputError(
-            f"The panels do not speak {language!r}.", hint=f"use one of {', '.join(LANGUAGES)}"
-        )
-    return short
+def asked_for() -> str:
+    """What RERANK_KIT_LANGUAGE says; en where it says nothing."""
+    return os.environ.get(VARIABLE) or "en"

@@ -11,8 +11,7 @@ import re
 from functools import cache
 from importlib.resources import files
 
-from rerank_kit.errors import InputError
-from rerank_kit.language.choice import default_language
+from rerank_kit.language.choice import asked_for, language_of
 
 #: One file for each concern.
 CATALOGUES = (
@@ -32,8 +31,8 @@ def localised(text: str) -> str:
     """A text in the language of RERANK_KIT_LANGUAGE. English where that is not one of ours, or
     where Babel, which reads the catalogues, is not installed (it comes with the notebooks)."""
     try:
-        return translated(text) if default_language() == "zh" else text
-    except (InputError, ModuleNotFoundError):
+        return translated(text) if language_of(asked_for()) == "zh" else text
+    except ModuleNotFoundError:
         return text
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from rerank_kit.language import checked, default_language
 from rerank_kit.panels.logic.work import Model, Problem
 from rerank_kit.panels.views import language
 
@@ -34,7 +33,7 @@ class Panel:
         self.model = model
         self.last_error: BaseException | None = None
         self._showing = threading.RLock()
-        self._language = default_language()
+        self._language = language.default_language()
         self._words = language.Words()
         self.status = widgets.HTML()
         self.body = self.build()
@@ -54,7 +53,7 @@ class Panel:
 
     @language.setter
     def language(self, wanted: str) -> None:
-        self._language = checked(wanted)
+        self._language = language.checked(wanted)
         self.refresh()
 
     def build(self) -> list[widgets.Widget]:

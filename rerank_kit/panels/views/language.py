@@ -14,7 +14,8 @@ from collections.abc import Collection, Iterator
 from html.parser import HTMLParser
 from typing import Any
 
-from rerank_kit.language import translated
+from rerank_kit.errors import InputError
+from rerank_kit.language import LANGUAGES, asked_for, language_of, translated
 
 _TRAITS = ("description", "tooltip", "placeholder", "_options_labels")
 #: Where our own words stand in HTML; everything else may be the user's.
@@ -31,6 +32,21 @@ _OUR_TABLES = {
     "memory term by term", "all models on this device", "money so far", "settings tried",
     "what each step cost", "verdict",
 }  # fmt: skip
+
+
+def default_language() -> str:
+    """That of RERANK_KIT_LANGUAGE: en (the default) or zh, and its common spellings."""
+    return checked(asked_for())
+
+
+def checked(name: str) -> str:
+    """The key of a language. Raises InputError for one that the panels do not speak."""
+    found = language_of(name)
+    if found is None:
+        raise InputError(
+            f"The panels do not speak {name!r}.", hint=f"use one of {', '.join(LANGUAGES)}"
+        )
+    return found
 
 
 class Words:
