@@ -79,7 +79,8 @@ def _start(config):
     if os.environ["RERANK_PROFILE"] == "practice":
         for name in ("RERANK_URL", "RERANK_API_KEY"):
             os.environ.pop(name, None)
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    for name in ("RERANK_KIT_LANGUAGE", "PYTHONDONTWRITEBYTECODE"):  # English is compared
+        os.environ.pop(name, None)
     paths = [PROJECT, os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     if PROJECT not in sys.path:

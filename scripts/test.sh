@@ -38,6 +38,7 @@ done
 # shellcheck source=scripts/set_up/find_python.sh
 . "$project/scripts/set_up/find_python.sh"
 unset RERANK_URL RERANK_API_KEY # the tests start their own server
+unset RERANK_KIT_LANGUAGE       # outputs are saved and compared in English
 unset PYTHONDONTWRITEBYTECODE   # images that set it make every start of vLLM three times slower
 "$python" "$project/scripts/setup_environment.py" ensure --extra test
 cd "$project"
