@@ -20,6 +20,8 @@ from rerank_kit.server.process_group import end_group
 from rerank_kit.server.settings import ServerSettings
 from rerank_kit.server.startup import log_tail
 
+NOT_RUNNING = "it was not running any more"
+
 
 @dataclass(frozen=True)
 class StopReport:
@@ -39,6 +41,8 @@ class StopReport:
             said += "To end it: rerank-kit stop"
         elif self.stopped and self.details.endswith(" free"):
             said = f"{self.profile} server stopped: its memory and its port are free."
+        elif self.details == NOT_RUNNING:
+            said = f"{self.profile} server was not running any more."
         else:
             said = f"{self.details[:1].upper()}{self.details[1:]}."
         return localised(said)
@@ -109,7 +113,7 @@ class Server:
             return StopReport(self.profile, False, "not started by rerank_kit: left alone")
         if self._stopped or not (self.record.is_alive() or self.record.processes()):
             self.record.forget()
-            return StopReport(self.profile, False, "it was not running any more")
+            return StopReport(self.profile, False, NOT_RUNNING)
         if not (force or self.owned):
             said = f"left running: {_owner(self.record)} owns it"
             return StopReport(self.profile, False, said, left_running=True)
