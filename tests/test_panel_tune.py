@@ -192,7 +192,7 @@ def _searched(model: Any) -> Search:
 def _english(panel: Any) -> list[str]:
     from test_panel_language import english
 
-    from rerank_kit.language import default_language
+    from rerank_kit.panels.views.language import default_language
 
     assert default_language() == "en"
     return english(panel)
