@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 from checkout import PIN_FILES, ROOT
+from processes import wait_until
 from set_up import install, machine, reuse, sources, uv
 from set_up.project import STATE_NAME, Project
 
@@ -271,6 +272,12 @@ sys.exit(lab._wait_for_end(child))
 """
 
 
+def catches(pid: int, number: int) -> bool:
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = next(line for line in status.splitlines() if line.startswith("SigCgt"))
+    return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
+
+
 @pytest.mark.parametrize("stubborn", [False, True])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_ends_jupyterlab_and_the_command(number: int, stubborn: bool) -> None:
@@ -281,7 +288,8 @@ def test_ctrl_c_ends_jupyterlab_and_the_command(number: int, stubborn: bool) -> 
     )  # fmt: skip
     assert process.stdout is not None
     lab = psutil.Process(int(process.stdout.readline()))
-    time.sleep(0.3)  # it waits now; a signal that comes sooner must end it as well
+    wait_until(lambda: catches(process.pid, signal.SIGTERM), 180)  # the second of both
+    time.sleep(0.3)  # it waits now; a signal that comes sooner ends it as well
     process.send_signal(number)
     try:
         said, _ = process.communicate(timeout=60)
