@@ -67,7 +67,7 @@ def write_keys(options: argparse.Namespace) -> int:
               "--folder.")  # fmt: skip
         return 1
     folder.mkdir(parents=True, mode=0o700)
-    teacher, *seats = (secrets.token_urlsafe(24) for _ in range(options.seats + 1))
+    teacher, *seats = (new_key() for _ in range(options.seats + 1))
     keys = "".join(f'  - "{key}"\n' for key in (teacher, *seats))
     _write(folder / "vllm.yaml", f"api-key:\n{keys}")
     _write(folder / "teacher.env", f"export RERANK_API_KEY={teacher}\n")
@@ -79,6 +79,12 @@ def write_keys(options: argparse.Namespace) -> int:
     print(f"Start:  . {folder}/teacher.env && rerank-kit launch -- --config {folder}/vllm.yaml")
     print(f"Hand out one line of {folder}/seats.csv to each seat; delete the folder afterwards.")
     return 0
+
+
+def new_key() -> str:
+    """192 random bits as 48 hexadecimal digits. Other alphabets have a hyphen: vLLM makes command
+    line arguments of its configuration, and takes a key that begins with one for an option."""
+    return secrets.token_hex(24)
 
 
 def _private(path: Path) -> Any:

@@ -11,6 +11,7 @@ was lost, answered wrongly, or a server got nothing to do while it was healthy.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -22,6 +23,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import psutil
 import requests
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -132,7 +134,8 @@ def _trial(router, first, second, options) -> dict:  # type: ignore[no-untyped-d
         both = {server.url: _requests_done(server.url) for server in (first, second)}
         _say(f"both serve: {', '.join(str(int(number)) for number in both.values())} requests")
         for process in second.record.processes():
-            process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):  # it went with the one before
+                process.kill()
         killed_at = time.monotonic()
         _say("one is killed (SIGKILL)")
         load.wait_for(options.phase_requests, lambda: not router.workers()[second.url])

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from processes import wait_until
+from processes import end_all, wait_until
 
 from rerank_kit import machine
 from rerank_kit.remote import SshTarget
@@ -80,10 +80,8 @@ def sshd(
         yield process
     finally:
         family = [process, *process.children(recursive=True)] if process.is_running() else []
-        for one in family:
-            one.kill()
+        end_all(family)
         child.wait()
-        psutil.wait_procs(family, timeout=10)
 
 
 def target(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import psutil
@@ -32,6 +33,15 @@ def clean(state: Path) -> bool:
 def cli(*words: str, **options: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "rerank_kit", *words]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)  # type: ignore[call-overload]
+
+
+def end_all(processes: Iterable[psutil.Process]) -> None:
+    """SIGKILL, and wait. Some may end by themselves at this very moment."""
+    found = list(processes)
+    for one in found:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.kill()
+    psutil.wait_procs(found, timeout=30)
 
 
 def wait_until(condition: Callable[[], object], seconds: float) -> None:

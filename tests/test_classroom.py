@@ -45,6 +45,15 @@ def test_every_seat_gets_a_key_that_nobody_else_can_read(tmp_path: Path) -> None
     assert seats_of(folder) == keys
 
 
+def test_no_key_can_be_taken_for_an_option(tmp_path: Path) -> None:
+    """vLLM makes command line arguments of its configuration file: --api-key -abc is an error."""
+    done = classroom("keys", "--seats", "1000", "--folder", str(tmp_path / "class"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    keys = seats_of(tmp_path / "class")
+    assert len(set(keys)) == 1000
+    assert [key for key in keys if not key.isalnum()] == []
+
+
 def test_the_chinese_page_finds_the_trial(server: Server, tmp_path: Path) -> None:
     """It lies one folder deeper than the English page, with the same code."""
     chinese = SCRIPT.parent.parent / "notebooks" / "zh-CN"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from processes import wait_until
+from processes import end_all, wait_until
 
 from rerank_kit import end_with_main, launch, registry
 from rerank_kit.server import process_group
@@ -106,8 +106,7 @@ def test_a_group_that_is_not_the_servers_own_gets_no_watcher() -> None:
         children = psutil.Process(child.pid).children()
         assert not any(WATCHER.name in " ".join(words(one)) for one in children)
     finally:
-        for one in psutil.Process(child.pid).children():
-            one.kill()
+        end_all(psutil.Process(child.pid).children())
         child.kill()
         child.wait()
 

@@ -3,6 +3,7 @@ machine is this one with a second copy of the kit, a state folder of its own, an
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import json
 import os
@@ -18,7 +19,7 @@ from pathlib import Path
 import psutil
 import pytest
 from login_server import needs_sshd, sshd, target
-from processes import clean, cli, vllm_processes, wait_until
+from processes import clean, cli, end_all, vllm_processes, wait_until
 from proxies import KEY
 
 import rerank_kit
@@ -37,8 +38,8 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     python.write_text(f'#!/bin/sh\nPYTHONPATH="$PWD" exec {sys.executable} "$@"\n')
     python.chmod(0o755)
     yield folder
-    for pid in vllm_processes(folder / "state"):
-        psutil.Process(pid).kill()
+    with contextlib.suppress(psutil.NoSuchProcess):
+        end_all(psutil.Process(pid) for pid in vllm_processes(folder / "state"))
 
 
 def its_state(there: Path) -> str:
@@ -81,8 +82,7 @@ def said_until_it_starts(child: subprocess.Popen[str], there: Path) -> list[str]
 
 def break_the_line(login_server: psutil.Process) -> None:
     """The login server stays, its logins end."""
-    for one in login_server.children(recursive=False):
-        one.kill()
+    end_all(login_server.children(recursive=False))
 
 
 @needs_sshd
@@ -176,10 +176,7 @@ def test_ctrl_c_while_the_line_is_broken_says_what_goes_on(keys: Path, there: Pa
         launch_on(keys, port, there) as child,
     ):
         said_until_it_starts(child, there)
-        logins = login_server.children(recursive=False)
-        login_server.kill()
-        for one in logins:
-            one.kill()
+        end_all([login_server, *login_server.children(recursive=False)])
         said_until(child, "The start there goes on")
         child.send_signal(signal.SIGINT)
         out, _ = child.communicate(timeout=300)
@@ -233,6 +230,15 @@ def test_what_goes_wrong_there_is_told_here(keys: Path, there: Path, tmp_path: P
     with pytest.raises(errors.UnreachableError) as unreachable:  # nothing was begun: no new tries
         kit.launch({}, tries=5, say=said.append)
     assert "refused" in unreachable.value.evidence.lower() and said == []
+
+
+def test_ending_what_has_just_ended_is_no_error() -> None:
+    """A login ends by itself while its server is ended."""
+    child = subprocess.Popen(["sleep", "600"])
+    login = psutil.Process(child.pid)
+    child.kill()
+    child.wait()
+    end_all([login])
 
 
 # --- over a jump host

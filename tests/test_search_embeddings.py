@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 import requests
-from processes import cli, wait_until
+from processes import cli, end_all, wait_until
 
 from rerank_kit import machine
 from rerank_kit.models import practice_model_dir
@@ -60,12 +60,9 @@ def embeddings_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         family += family[0].children(recursive=True)
         yield url
     finally:
-        for member in family:
-            if member.is_running():
-                member.terminate()
-        _, alive = psutil.wait_procs(family, timeout=20)
-        for member in alive:
-            member.kill()
+        process.terminate()
+        psutil.wait_procs(family, timeout=20)
+        end_all(family)
         process.wait()
 
 

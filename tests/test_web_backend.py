@@ -6,14 +6,19 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
 
+import psutil
 import pytest
 import requests
 from processes import wait_until
 
 from rerank_kit import Server
 from rerank_kit.machine import free_port
+from rerank_kit.registry import ServerRecord
 
 TEXTS = (
     "Redis connection timeouts are usually fixed by raising the client timeout.",
@@ -21,6 +26,7 @@ TEXTS = (
     "To fix a leaking tap, first turn off the water supply.",
     "如果数据库连接超时，请检查连接池配置和网络延迟",
 )
+REPOSITORY = Path(__file__).parent.parent
 SECRET = "a-key-nobody-may-see"
 
 
@@ -96,3 +102,30 @@ def test_it_gives_nothing_away_and_takes_nothing_but_a_query(backend: tuple[str,
     assert _search(url, "?!").json() == [], "no word, so nothing is recalled and nothing asked"
     for text in said:
         assert SECRET not in text and behind.split("//")[1] not in text
+
+
+def test_the_lesson_asks_its_own_server(server: Server, tmp_path: Path) -> None:
+    """Another lesson's server may be the newest one, and want a key."""
+    lesson = json.loads((REPOSITORY / "notebooks" / "11_into_your_stack.ipynb").read_text("utf-8"))
+    code = {cell["id"]: "".join(cell["source"]) for cell in lesson["cells"]}
+    (tmp_path / "cells.py").write_text(
+        "import importlib.util, os, types\n"
+        f"server = types.SimpleNamespace(url={server.url!r})\n"
+        f"documents = {TEXTS[:3]!r}\n{code['backend']}\n{code['backend_search']}\n",
+        encoding="utf-8",
+    )
+    newer = ServerRecord(
+        url="http://127.0.0.1:9", port=9, pid=os.getpid(), created=psutil.Process().create_time(),
+        profile="practice", model="practice", served_name="practice", fingerprint="another",
+        log_path="", state="ready", started_at=time.time(),
+    )  # fmt: skip
+    environment = os.environ | {"RERANK_KIT_STATE_DIR": str(tmp_path / "state")}
+    record = tmp_path / "state" / "servers" / "9.json"
+    record.parent.mkdir(parents=True)
+    record.write_text(json.dumps(asdict(newer)))
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "cells.py")], capture_output=True, text=True, timeout=300,
+        env=environment | {"PYTHONPATH": str(REPOSITORY)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[1] == TEXTS[0]

@@ -172,7 +172,7 @@ def key_for(folder: Path) -> tuple[str, Path | None]:
     path = folder / KEY_NAME
     if path.is_file():
         return path.read_text(encoding="ascii").strip(), path
-    key = secrets.token_urlsafe(32)
+    key = secrets.token_hex(24)  # no hyphen: vLLM's --api-key takes -abc for an option
     _write_secret(path, f"{key}\n")
     return key, path
 

@@ -126,7 +126,7 @@ def worker_killed(play: Playground) -> bool:
     workers = [
         process
         for process in psutil.Process(told["pid"]).children(recursive=True)
-        if "spawn_main" in words(process) or "VLLM" in process.name()
+        if "spawn_main" in words(process) or "VLLM" in words(process)
     ]
     if not workers:
         raise RuntimeError("the server has no worker to kill")

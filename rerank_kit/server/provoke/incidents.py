@@ -30,17 +30,21 @@ def scores_and_stops(server: Server) -> bool:
         server.stop(force=True)
 
 
+def _is_worker(process: psutil.Process) -> bool:
+    try:
+        return "spawn_main" in " ".join(process.cmdline()) or "VLLM" in process.name()
+    except psutil.Error:
+        return False  # a helper of vLLM's that has just ended
+
+
 def kill_a_worker(one: Provocation, seen: Seen) -> bool:
     """The out-of-memory killer of the system takes a worker while the server serves."""
     server = launch("practice", extra_args=one.flags)
     assert server.record is not None
     log, pid = Path(server.record.log_path), server.record.pid
     try:
-        workers = [
-            process
-            for process in psutil.Process(pid).children(recursive=True)
-            if "spawn_main" in " ".join(process.cmdline()) or "VLLM" in process.name()
-        ]
+        children = psutil.Process(pid).children(recursive=True)
+        workers = [process for process in children if _is_worker(process)]
         if not workers:
             raise LeftOut("this server has no worker of its own")
         workers[-1].kill()
