@@ -23,6 +23,7 @@ PROJECT = str(Path(__file__).resolve().parent.parent)
 #: The Chinese edition is the same code with the same saved outputs (tests/test_translation.py).
 collect_ignore = ["zh-CN"]
 _server = None
+_state = ""
 
 
 def pytest_collectstart(collector):
@@ -30,6 +31,20 @@ def pytest_collectstart(collector):
     tests/test_notebook_rules.py sees to that)."""
     if type(collector).__name__ == "IPyNbFile":
         collector.skip_compare += ("stderr",)
+
+
+@pytest.hookimpl(optionalhook=True)  # only with xdist
+def pytest_xdist_make_scheduler(config, log):
+    """A lesson and its solution run one after the other. Both start servers with the same
+    settings, so side by side they would share one, and the first to end would stop it under the
+    other. (xdist's own loadgroup does nothing with pytest 9.2: it renames what cannot be.)"""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByLesson(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return Path(nodeid.split("::")[0]).name
+
+    return ByLesson(config, log)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -72,7 +87,7 @@ def pytest_collection_finish(session):
 
 
 def _start(config):
-    global _server
+    global _server, _state
     if _server is not None or config.option.collectonly or hasattr(config, "workerinput"):
         return
     os.environ.setdefault("RERANK_PROFILE", "practice")
@@ -81,6 +96,11 @@ def _start(config):
             os.environ.pop(name, None)
     for name in ("RERANK_KIT_LANGUAGE", "PYTHONDONTWRITEBYTECODE"):  # English is compared
         os.environ.pop(name, None)
+    # A state folder of their own: the user's servers, guard and remembered settings are not theirs.
+    folder = os.environ.get("RERANK_KIT_TESTS_STATE_DIR")
+    if not folder:
+        folder = _state = tempfile.mkdtemp(prefix="rerank-kit-notebooks-state-")
+    os.environ["RERANK_KIT_STATE_DIR"] = folder
     paths = [PROJECT, os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     if PROJECT not in sys.path:
@@ -99,4 +119,6 @@ def pytest_sessionfinish(session):
         _server.stop()
         _server = None
     if not hasattr(session.config, "workerinput"):
+        if not session.testsfailed:  # else its logs are evidence
+            shutil.rmtree(_state, ignore_errors=True)
         shutil.rmtree(os.environ.pop(LOCKS_VARIABLE, ""), ignore_errors=True)

@@ -64,15 +64,25 @@ def not_writable(error: OSError) -> SetupError:
 def new_log(kind: str, name: str, *, keep: int) -> Path:
     """A new file among the logs, readable by this user only. Of its kind the newest stay."""
     folder = state_dir() / "logs"
-    path = folder / f"{kind}-{time.strftime('%Y%m%d-%H%M%S')}-{name}"
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path.touch(mode=0o600)
+        path = _new_file(folder, kind, name)
     except OSError as error:
         raise not_writable(error) from None
     for old in sorted(folder.glob(f"{kind}-*"))[:-keep]:
         old.unlink(missing_ok=True)
     return path
+
+
+def _new_file(folder: Path, kind: str, name: str) -> Path:
+    """Names hold the second: a second start on a port within it waits for the next one."""
+    while True:
+        path = folder / f"{kind}-{time.strftime('%Y%m%d-%H%M%S')}-{name}"
+        try:
+            path.touch(mode=0o600, exist_ok=False)
+            return path
+        except FileExistsError:
+            time.sleep(0.05)
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
@@ -119,6 +129,10 @@ class ServerRecord:
     def save(self) -> None:
         """Write atomically, readable by this user only."""
         write_json(self.path, asdict(self))
+
+    def is_written(self) -> bool:
+        """Whether the file is there and this server's: a newer one on the port may have it."""
+        return read_json_object(self.path).get("mark") == self.mark
 
     def forget(self) -> None:
         """Remove the file, unless a newer server on the same port has taken its place."""
@@ -184,7 +198,9 @@ def records() -> Iterator[ServerRecord]:
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
             found.append(ServerRecord(**{k: v for k, v in values.items() if k in known}))
-        except (OSError, ValueError, TypeError, AttributeError):
+        except OSError:
+            continue  # removed at this moment, by the one who stopped the server
+        except (ValueError, TypeError, AttributeError):
             path.unlink(missing_ok=True)
     yield from sorted(found, key=lambda record: record.started_at)
 
@@ -219,7 +235,8 @@ def _is_found(record: ServerRecord) -> bool:
         record.state = "broken"
     elif record.pid != 0 or time.time() - record.started_at > _INTENT_GRACE_SECONDS:
         record.forget()
-    if left:
+    # Its stop may have removed the file meanwhile: a look must not bring it back.
+    if left and record.is_written():
         with contextlib.suppress(SetupError):  # a full disk must not hide a living server
             record.save()
     return bool(left)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,10 @@ def main() -> int:
     # A port of our own: 8000 may be somebody's choice for later.
     server = launch("practice", port=machine.free_port())
     with server, ThreadPoolExecutor(options.jobs) as pool:
-        good = list(pool.map(_run_in_a_process, chosen))
+        # A lesson and its solution would share the servers that they start: one after the other.
+        lessons = [[path for path in chosen if path.name == name]
+                   for name in dict.fromkeys(path.name for path in chosen)]  # fmt: skip
+        good = list(chain.from_iterable(pool.map(_run_in_turn, lessons)))
     print(f"{sum(good)} of {len(good)} notebooks saved")
     for catalogue in sorted(translate_notebooks.CHINESE.glob("*.po")):
         translate_notebooks.make_edition(catalogue)
@@ -99,6 +103,10 @@ def _prepare_environment() -> None:
         filter(None, [str(PROJECT), os.environ.get("PYTHONPATH", "")])
     )
     sys.path.insert(0, str(PROJECT))
+
+
+def _run_in_turn(paths: list[Path]) -> list[bool]:
+    return [_run_in_a_process(path) for path in paths]
 
 
 def _run_in_a_process(path: Path) -> bool:

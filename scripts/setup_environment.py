@@ -160,6 +160,7 @@ def ensure(project: Project, extras: List[str]) -> None:
         return
     if is_up_to_date(project, None, extras) and not state:
         os.close(lock)  # another set-up ended between our look and our lock
+        print(_ready_line(project))
         return
     child = worker.start_worker(project, lock, [_plan(project, wanted, remote_url, extras)])
     signal.signal(signal.SIGHUP, _line_dropped)

@@ -118,11 +118,12 @@ if [ "${#arguments[@]}" -eq 0 ] && compgen -G 'notebooks/*.ipynb' >/dev/null; th
         sanitize=(--nbval-sanitize-with tests/notebooks/sanitize.cfg)
     fi
     # Two at a time: most of a notebook's time is its kernel's start and waiting. A solution is its
-    # exercise with two or three cells filled in: they are run with --full.
+    # exercise with two or three cells filled in: they are run with --full, each after its exercise
+    # (notebooks/conftest.py).
     lessons=(notebooks/*.ipynb)
     if [ "$full" = yes ]; then lessons=(notebooks); fi
     check "notebooks" python -m pytest -q --nbval --nbval-current-env --nbval-cell-timeout 240 \
-        -n 2 --dist loadfile --durations=12 \
+        -n 2 --durations=12 \
         ${sanitize[@]+"${sanitize[@]}"} "${lessons[@]}"
 fi
 

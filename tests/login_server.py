@@ -69,13 +69,16 @@ def sshd(
     host_key = " ".join((keys / "host_key.pub").read_text().split()[:2])
     with (keys / "known_hosts").open("a") as file:
         file.write(f"[{address}]:{port} {host_key}\n")
+    before = (keys / log).stat().st_size if (keys / log).exists() else 0
     with (keys / log).open("ab") as said:
         words = [*inside, str(SSHD), "-D", "-e", "-f", str(config)]
         child = subprocess.Popen(words, stderr=said)
     process = psutil.Process(child.pid)
     try:
-        listens = f"Server listening on {address} port {port}"
-        wait_until(lambda: child.poll() is not None or listens in (keys / log).read_text(), 180)
+        listens = f"Server listening on {address} port {port}".encode()
+        wait_until(
+            lambda: child.poll() is not None or listens in (keys / log).read_bytes()[before:], 180
+        )
         assert child.poll() is None, (keys / log).read_text()
         yield process
     finally:

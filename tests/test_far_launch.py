@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 import pytest
 from login_server import needs_sshd, sshd, target
-from processes import clean, cli, end_all, vllm_processes, wait_until
+from processes import clean, cli, end_all, free_ports, vllm_processes, wait_until
 from proxies import KEY
 
 import rerank_kit
@@ -256,7 +256,7 @@ def test_a_jump_host_takes_the_same_key_and_settings() -> None:
 @needs_sshd
 def test_a_tunnel_over_two_jump_hosts_with_odd_ports(server: Server, keys: Path) -> None:
     assert server.record is not None
-    inner, gate, outer = (machine.free_port() for _ in range(3))
+    inner, gate, outer = free_ports(3)
     me = getpass.getuser()
     over = f"{me}@127.0.0.1:{outer},{me}@127.0.0.1:{gate}"
     verbose = "LogLevel DEBUG1"

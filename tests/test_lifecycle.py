@@ -255,8 +255,28 @@ def test_workers_that_outlive_their_server_are_known_and_ended(own_state: Path) 
     wait_until(lambda: not record.is_alive(), 180)
     (found,) = registry.living()
     assert found.state == "broken" and len(found.processes()) == 2
+    found.forget()  # a stop at this moment removes the file: the look that goes on ...
+    assert registry._is_found(found) and not found.path.exists()  # ... does not bring it back
+    found.save()
     assert stop_record(found).stopped
     assert registry.living() == [] and found.processes() == []
+
+
+def test_ending_a_failed_start_leaves_the_newer_server_on_its_port_alone(own_state: Path) -> None:
+    failed = record_of(0, 0.0, port=12)
+    failed.save()
+    me = psutil.Process()
+    newer = record_of(me.pid, me.create_time(), port=12)
+    newer.save()
+    assert stop_record(failed).stopped
+    (found,) = registry.living()
+    assert (found.mark, found.state) == (newer.mark, newer.state)
+
+
+def test_two_starts_within_a_second_have_logs_of_their_own(own_state: Path) -> None:
+    """In one log, why the first ended would be read as the second one's reason."""
+    logs = [registry.new_log("server", "8000.log", keep=9) for _ in range(2)]
+    assert logs[0] < logs[1] and all(log.is_file() for log in logs)
 
 
 def test_an_intent_without_a_process_is_forgotten(own_state: Path) -> None:

@@ -12,14 +12,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 from processes import clean, cli, wait_until
 
-from rerank_kit import errors, launch, money, registry
-from rerank_kit.money import guard_files, limits, meter, providers
+from rerank_kit import Server, errors, launch, machine, money, registry
+from rerank_kit.money import guard, guard_files, limits, meter, providers
 from rerank_kit.money.limits import Budget, PaidTime, what_is_due
 
 #: One unit of money a second: a limit of 3 is reached after three seconds.
@@ -256,6 +257,23 @@ def test_a_spent_budget_stops_a_real_server_whose_kernel_is_dead(guarded: Path) 
     assert guard_files.read_state().state == guard_files.DONE
     assert not record.is_alive() and clean(guarded)
     assert "RENTED MACHINE still runs" in guard_files.read_state().messages[-1]
+
+
+def test_one_look_that_fails_does_not_make_a_busy_server_idle(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert server.record is not None
+    monkeypatch.setenv("RERANK_KIT_STATE_DIR", str(tmp_path))
+    there = replace(server.record)
+    there.save()
+    activity = guard.Activity()
+    assert activity.idle_seconds(0.0, limit_seconds=6) == 0
+    server.reranker().score([("a", "b")])
+    replace(there, url=f"http://127.0.0.1:{machine.free_port()}").save()
+    assert activity.idle_seconds(5.0, limit_seconds=6) == 5
+    there.save()
+    assert activity.idle_seconds(6.0, limit_seconds=6) == 0
+    assert activity.idle_seconds(12.0, limit_seconds=6) == 6  # and nothing since then
 
 
 @pytest.mark.full

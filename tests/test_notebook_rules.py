@@ -5,14 +5,21 @@ from __future__ import annotations
 import copy
 import importlib.util
 import json
+import os
+import re
+import shutil
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import notebook_rules as rules
 import pytest
 
+PROJECT = rules.NOTEBOOKS.parent
 ALL = rules.all_notebooks()
 LESSONS = [path for path in ALL if rules.is_course_notebook(path)]
 SOLUTIONS = [path for path in ALL if path.parent.name == "solutions"]
@@ -251,3 +258,27 @@ def test_a_cell_that_measures_runs_alone_and_is_not_kept_waiting(tmp_path):
         for thread in others:
             thread.join(timeout=30)
     assert seen == [set(), None, set()] * 5
+
+
+def test_a_lesson_and_its_solution_are_run_by_one_worker(server, tmp_path):
+    """Side by side they would share the servers that they start, and stop them for each other."""
+    notebooks = tmp_path / "notebooks"
+    (notebooks / "solutions").mkdir(parents=True)
+    shutil.copy(rules.NOTEBOOKS / "conftest.py", notebooks)
+    cells = [nbformat.v4.new_code_cell("1") for _ in range(3)]
+    for lesson in ("00.ipynb", "01.ipynb", "02.ipynb"):
+        for folder in (notebooks, notebooks / "solutions"):
+            nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / lesson)
+    words = ["-v", "--nbval-lax", "--nbval-current-env", "-n", "2", "-c", os.devnull, notebooks]
+    environment = {"RERANK_PROFILE": "remote", "RERANK_URL": server.url, "PYTHONPATH": str(PROJECT)}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *words], capture_output=True, text=True, timeout=300,
+        env=os.environ | environment, cwd=notebooks,
+    )  # fmt: skip
+    ran = re.findall(r"^\[(gw\d)\] .*PASSED (.*?)(\d\d)", done.stdout, re.MULTILINE)
+    assert len(ran) == 18, done.stdout + done.stderr
+    assert {worker for worker, _, _ in ran} == {"gw0", "gw1"}
+    for lesson in ("00", "01", "02"):
+        mine = [(worker, folder) for worker, folder, number in ran if number == lesson]
+        assert len({worker for worker, _ in mine}) == 1, done.stdout
+        assert len([1 for a, b in zip(mine, mine[1:], strict=False) if a != b]) == 1, "in turn"

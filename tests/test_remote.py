@@ -16,7 +16,7 @@ import psutil
 import pytest
 import requests
 from login_server import needs_sshd, sshd, target
-from processes import cli, wait_until
+from processes import cli, free_ports, wait_until
 from proxies import KEY, assert_every_path_needs_the_key, run_until_ctrl_c, scores
 
 from rerank_kit import Reranker, Server, errors, machine
@@ -131,10 +131,10 @@ def _keep_quietly(tunnel: Tunnel, said: list[object]) -> None:
 @needs_sshd
 def test_each_way_to_fail_says_which_it_is(server: Server, keys: Path, tmp_path: Path) -> None:
     assert server.record is not None
-    port, nobody = machine.free_port(), machine.free_port()
+    port, nobody, local = free_ports(3)
     with sshd(keys, port):
         with pytest.raises(errors.UnreachableError, match="tunnel stands, but nothing answers"):
-            Tunnel(target(keys, port), remote_port=nobody, answers_seconds=1)
+            Tunnel(target(keys, port), local_port=local, remote_port=nobody, answers_seconds=1)
         with pytest.raises(errors.PortInUseError):
             Tunnel(target(keys, port), local_port=server.record.port)
         (keys / "known_hosts").write_text("")  # a host that was never seen
@@ -149,7 +149,7 @@ def test_each_way_to_fail_says_which_it_is(server: Server, keys: Path, tmp_path:
 @needs_sshd
 def test_the_command_opens_a_tunnel_and_ends_with_ctrl_c(server: Server, keys: Path) -> None:
     assert server.record is not None
-    port, local = machine.free_port(), machine.free_port()
+    port, local = free_ports(2)
     with sshd(keys, port):
         words = ["tunnel", "--port", str(local), "--remote-port", str(server.record.port), "--json",
                  "--", "ssh", *target(keys, port).words()]  # fmt: skip
@@ -235,8 +235,8 @@ def test_every_path_behind_the_proxy_needs_the_key(server: Server, tmp_path: Pat
 
 @needs_nginx
 def test_the_proxy_slows_down_and_says_when_the_server_is_away(tmp_path: Path) -> None:
-    nobody = f"http://127.0.0.1:{machine.free_port()}"
-    settings = ProxySettings(f"127.0.0.1:{machine.free_port()}", nobody, (KEY,),
+    nobody, listen = (f"127.0.0.1:{port}" for port in free_ports(2))
+    settings = ProxySettings(listen, f"http://{nobody}", (KEY,),
                              requests_per_second=1, burst=2)  # fmt: skip
     with Proxy(settings, tmp_path):
         ask = {"url": f"http://{settings.listen}/health", "timeout": 30}

@@ -168,7 +168,8 @@ def test_a_dropped_line_does_not_end_a_set_up(copy: Path) -> None:
     """SIGHUP ends what the person was looking at; the worker goes on, the next run follows it."""
     process = _start(copy)
     _wait_for("the worker", lambda: (copy / ".work/setup.pid").exists())
-    _wait_for("its first line", lambda: (copy / ".work/setup.log").stat().st_size > 0)
+    log = copy / ".work/setup.log"
+    _wait_for("its first line", lambda: log.exists() and log.stat().st_size > 0)
     process.send_signal(signal.SIGHUP)
     process.communicate(timeout=300)
     text = _finish(_start(copy))

@@ -59,6 +59,9 @@ def backend(
         wait_until(lambda: _answers(url) or child.poll() is not None, 180)
         assert child.poll() is None, (folder / "log").read_text()
         yield url, behind
+        log = (folder / "log").read_text()
+        assert ("Nothing answers at" in log) == (request.param != "reranker")
+        assert SECRET not in log
     finally:
         child.terminate()
         child.wait(180)

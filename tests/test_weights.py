@@ -192,7 +192,8 @@ def test_the_cache_is_the_one_that_vllm_looks_into(hub: Hub, home: Path) -> None
     assert models.is_downloaded(hub.name)
     assert cli("verify", hub.name).returncode == 0
     blob = (folder / BIG).resolve()
-    blob.write_bytes(hub.files[BIG][:-1] + b"?")
+    good = hub.files[BIG]
+    blob.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
     failed = cli("verify", hub.name, "--json")
     assert failed.returncode == 1 and json.loads(failed.stdout)["wrong"] == [BIG]
 

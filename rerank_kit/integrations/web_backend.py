@@ -3,13 +3,15 @@
     RERANK_URL=... RERANK_API_KEY=... CORPUS=texts.jsonl uvicorn rerank_kit.integrations.web_backend:app
 
 Safe to expose: visitors send a query and nothing else. They reach no path of the reranking server,
-see neither its address nor its key nor its errors, cannot pass documents or instructions, and a
-full house answers 503 instead of queueing. Limit requests per visitor in the proxy that brings TLS.
+see neither its address nor its key nor its errors (they are in this program's log), cannot pass
+documents or instructions, and a full house answers 503 instead of queueing. Limit requests per
+visitor in the proxy that brings TLS.
 """  # noqa: E501
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import sqlite3
@@ -24,6 +26,7 @@ from rerank_kit.errors import RerankKitError
 
 RECALLED, SHOWN, AT_ONCE = 50, 10, 4
 app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)  # nothing to explore
+_log = logging.getLogger(__name__)
 _places = threading.BoundedSemaphore(AT_ONCE)
 
 
@@ -62,7 +65,8 @@ def search(query: Annotated[str, Query(min_length=1, max_length=300)]) -> list[d
     try:
         found = recall(query)
         ranking = _reranker.rank(query, found, top_n=SHOWN, progress=False) if found else ()
-    except RerankKitError:
+    except RerankKitError as error:
+        _log.error("no ranking: %s", error)  # for you; it never holds the key
         raise HTTPException(502, "ranking is not available now") from None
     finally:
         _places.release()

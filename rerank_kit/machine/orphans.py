@@ -19,7 +19,7 @@ _TITLE = "VLLM::"
 _PARENTS = ("python", "vllm", "ray", "uv")
 #: An engine may outlive its server for a moment and is none that is left: end_with_main.py gives
 #: it 3 seconds, and a busy machine takes a while to give its memory back.
-SETTLE_SECONDS = 5.0
+SETTLE_SECONDS = 10.0
 _LOOK_SECONDS = 0.25
 
 

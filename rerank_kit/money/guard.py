@@ -65,7 +65,10 @@ def watch() -> int:
         life, up = uptime()
         paid.advance(life, up)
         state.counted_seconds, state.life, state.uptime_seconds = paid.seconds, life, up
-        state.idle_seconds = activity.idle_seconds(up) if budget.idle_minutes else 0.0
+        if budget.idle_minutes:
+            state.idle_seconds = activity.idle_seconds(up, limit_seconds=budget.idle_minutes * 60)
+        else:
+            state.idle_seconds = 0.0
         due = what_is_due(budget, paid.seconds, state.idle_seconds, state.warned_percent)
         state.spent, state.percent, state.reason = due.spent, due.percent, due.reason
         for mark in due.warnings:
@@ -90,10 +93,13 @@ class Activity:
         self._asked_at = float("-inf")
         self._done: dict[int, float] = {}
 
-    def idle_seconds(self, now: float) -> float:
+    def idle_seconds(self, now: float, *, limit_seconds: float) -> float:
+        """Seconds since the last request. At the limit it looks anew: the look before may have
+        failed because the server was busy."""
         if self._last_seen is None:
             self._last_seen = now
-        if now - self._asked_at >= ACTIVITY_POLL_SECONDS:
+        at_the_limit = now - self._last_seen >= limit_seconds
+        if at_the_limit or now - self._asked_at >= ACTIVITY_POLL_SECONDS:
             self._asked_at = now
             if any([self._is_active(record) for record in registry.living()]):  # ask them all
                 self._last_seen = now

@@ -130,7 +130,7 @@ def stop_record(record: ServerRecord) -> StopReport:
     started = time.monotonic()
     record.state = "stopping"  # a launch that waits for this server sees that it did not fail
     with contextlib.suppress(SetupError, OSError):  # also with a full disk
-        if record.path.exists():
+        if record.is_written():
             record.save()
             _last_word(record)
     # A group is named by the pid of its first process: once that is gone, the number may belong
