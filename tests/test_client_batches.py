@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hostile_peers import HTML
@@ -14,6 +15,7 @@ from relay import Fault, relay
 from rerank_kit import AsyncReranker, Reranker, Server, errors
 from rerank_kit.client import jobs as jobs_module
 from rerank_kit.client import scoring
+from rerank_kit.client.away import AwayNotice
 from rerank_kit.client.jobs import Pair
 from rerank_kit.client.scores import probability
 from rerank_kit.samples import SAMPLES
@@ -161,17 +163,40 @@ def test_a_request_that_fails_twice_is_repeated_not_doubled(server: Server, faul
     assert client.transport.attempts_repeated == 2
 
 
-def test_a_server_that_was_there_may_be_away_for_a_while(server: Server) -> None:
+def test_a_server_that_was_there_may_be_away_for_a_while(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And a wait that a person notices is not silent."""
     with relay(server.url) as network:
         client = Reranker(network.url, retry_seconds=60)
         before = client.rank(QUERY, DOCUMENTS)
         network.close()
-        back = threading.Timer(4, network.open)
+        back = threading.Timer(6, network.open)
         back.start()
         after = client.rank(QUERY, DOCUMENTS)
         back.join()
+    assert caplog.messages == [
+        f"{network.url} does not answer; asking again for up to 60 seconds.",
+        f"{network.url} answers again.",
+    ]
     assert after.scores == close(before.scores)
     assert client.transport.attempts_repeated >= 2
+
+
+def test_many_who_wait_say_it_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RERANK_KIT_LANGUAGE", "zh")
+    notice = AwayNotice("http://127.0.0.1:8000", 90)
+    notice.away(1.0)
+    notice.back()
+    assert caplog.messages == []
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(notice.away, [4.0] * 64))
+        list(pool.map(lambda _: notice.back(), range(64)))
+    assert caplog.messages == [
+        "http://127.0.0.1:8000 没有回应；最多再试 90 秒。", "http://127.0.0.1:8000 恢复回应了。"
+    ]  # fmt: skip
 
 
 def test_the_time_to_wait_for_it_has_an_end(server: Server) -> None:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 import requests
 from urllib3.exceptions import LocationValueError
 
+from rerank_kit.client.away import AwayNotice
 from rerank_kit.client.connections import DeadlineAdapter, read_body
 from rerank_kit.client.http_errors import error_of, is_away, read_json
 from rerank_kit.errors import (
@@ -78,8 +79,8 @@ class Transport:
     A rerank request changes nothing on the server, so it may be sent again. timeout_seconds:
     limit of one attempt. retries: quick attempts more (2 s together) for a server that has not
     answered yet; 0 means one attempt and no more, ever. retry_seconds: how long a server that
-    HAS answered may then be away (a restart) before its error is raised. 4xx answers and
-    time-outs are never repeated.
+    HAS answered may then be away (a restart) before its error is raised; from 3 s on a warning in
+    the log "rerank_kit" says so. 4xx answers and time-outs are never repeated.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class Transport:
         self.attempts_repeated = 0
         self._retries = retries
         self._has_answered = False
+        self._notice = AwayNotice(self.root, self.retry_seconds)
         self._session = requests.Session()
         self._session.auth = _Key(
             api_key if api_key is not None else os.environ.get("RERANK_API_KEY", "")
@@ -129,6 +131,7 @@ class Transport:
             try:
                 answer = self._once(method, url, body, seconds)
                 self._has_answered = True
+                self._notice.back()
                 return answer
             except _MayHeal as failure:
                 pause = failure.pause_seconds(attempt)
@@ -137,6 +140,7 @@ class Transport:
                     if waited > 5:
                         failure.error.evidence += f"; tried again for {waited:.0f} s"
                     raise failure.error from None
+                self._notice.away(waited + pause)
             attempt += 1
             self.attempts_repeated += 1
             time.sleep(pause)
